@@ -1,0 +1,108 @@
+"""The words a person types: dev, web, worker, migrate."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import typer
+import uvicorn
+
+from rmindr import __version__, log, schema, worker
+from rmindr.errors import SettingsError
+from rmindr.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="rmindr: hand over a message and an instant; the mail goes out when it is due, once.",
+)
+
+# Heroku's router keeps connections for 90 s; a server that closes earlier answers the next request with a reset.
+_KEEP_ALIVE_S = 95
+# An open page that never ends must not hold up a stop until the process is killed.
+_STOP_S = 20
+
+
+@app.command()
+def dev() -> None:
+    """Everything on this machine: queue, database, mail inbox, web and worker. Ctrl-C ends it all."""
+    from rmindr.dev import main as run_dev
+
+    run_dev()
+
+
+@app.command()
+def web() -> None:
+    """The web tier, on PORT, in WEB_CONCURRENCY processes."""
+    settings = _settings()
+    uvicorn.run(
+        "rmindr.cli:web_app",
+        factory=True,
+        host=settings.bind_host,
+        port=settings.port,
+        workers=settings.web_concurrency,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_STOP_S,
+        # The client's address is read from the end of X-Forwarded-For that the router wrote (web/access.py).
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+    )
+
+
+def web_app() -> Any:
+    """The web application of this process's environment; each web process calls it once."""
+    from rmindr.web.app import create_app
+
+    log.configure()
+    return create_app(_settings())
+
+
+@app.command("worker")
+def run_worker() -> None:
+    """The worker: sends what is due, keeps the queue filled, logs what happens."""
+    settings = _settings()
+    log.configure()
+    _run(worker.run(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema of this release; harmless when it is there already."""
+    settings = _settings()
+    log.configure()
+    schema.migrate(settings.database_url.get_secret_value())
+    typer.echo("the database is up to date")
+
+
+@app.command()
+def version() -> None:
+    """The version of this release."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command; an error that a person can mend is a sentence, not a traceback."""
+    try:
+        app(prog_name="rmindr")
+    except SettingsError as error:
+        for variable, problem in error.problems.items():
+            print(f"rmindr: {variable} {problem}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _settings() -> Settings:
+    return Settings.load()
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """On uvloop, as the web tier runs: its timers and sockets are what punctuality is made of."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)

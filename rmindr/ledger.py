@@ -1,0 +1,292 @@
+"""What the delivery writes in SQL, one statement a method: every one of them the only judge of whether it may happen.
+
+    claim      scheduled, retrying, or sending under a lapsed lease  ▶ sending                    fence + 1
+    mark       sending, under this fence and lease                   ▶ sending                    the point of no return
+    sent       sending, under this fence                             ▶ sent
+    put_off    sending, under this fence                             ▶ retrying                   another attempt, later
+    give_back  sending, under this fence, not marked                 ▶ scheduled | retrying       not an attempt
+    end        sending, under this fence                             ▶ failed | missed | uncertain
+    settle     sending, its lease lapsed                             ▶ sent | failed | uncertain  its worker is gone
+
+The clock is the database's. An old fence or an old revision changes nothing. Each statement also writes its line into the
+reminder's timeline, so there is no truth beside the row. Statements are built once: building them costs more than running.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    CursorResult,
+    Executable,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.sql.elements import ColumnElement
+
+from rmindr.database import Database, Instant, now
+from rmindr.models import WAITING, Reminder, Status
+
+reminders = cast(Table, Reminder.__table__)  # type: ignore[attr-defined]
+row = reminders.c
+
+CRASHES_ALLOWED: Final = 3
+RESENDS_ALLOWED: Final = 2
+# A timeline is for people: beyond this it stops growing, whatever goes on.
+_TIMELINE_LENGTH: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A worker's right to one attempt at one revision of one reminder, by its fence."""
+
+    id: UUID
+    rev: int
+    fence: int
+    attempt: int
+    ambiguous: int
+    recipient: str
+    subject: str
+    message: str
+    due_at: datetime
+    time_zone: str
+    created_at: datetime
+    first_tried_at: datetime
+    letter: bytes | None
+    claimed_at: datetime
+
+
+def noted(*extra: Any) -> ColumnElement[str]:
+    """The timeline with one more line: the clock, then `extra` pieces of JSON, then the parameter `note` (see `note`)."""
+    line: Any = literal('{"at": ').concat(sql_cast(now(), Text))
+    for piece in (*extra, literal(", "), bindparam("note", type_=Text), literal("}\n")):
+        line = line.concat(piece)
+    return case((func.length(row.timeline) > _TIMELINE_LENGTH, row.timeline), else_=row.timeline.concat(line))
+
+
+def note(event: str, **facts: Any) -> str:
+    """The inside of one timeline line, e.g. `"event": "sent", "attempt": 1`; facts that are None are left out."""
+    told = {"event": event, **{name: value for name, value in facts.items() if value is not None}}
+    return json.dumps(told)[1:-1]
+
+
+class Ledger:
+    """The delivery's statements on one database. `lease` is how long a claim lasts without a beat."""
+
+    def __init__(self, database: Database, lease: timedelta) -> None:
+        self._database = database
+        lease_end = now() + _ms(lease)
+        self._claim = _claim(lease_end, marked=False)
+        self._claim_marked = _claim(lease_end, marked=True)
+        self._mark = (
+            update(reminders)
+            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now())
+            .values(marked_at=now(), lease_until=lease_end, letter=bindparam("the_letter"), updated_at=now())
+        )
+        pairs = tuple_(row.id, row.fence).in_(bindparam("pairs", expanding=True))
+        self._beat = update(reminders).where(row.status == Status.SENDING, pairs).values(lease_until=lease_end)
+
+    async def claim(self, id: UUID, rev: int, worker: str, *, resend: bool = False) -> Claim | None:
+        """Take the next attempt; None where this is not the time, not the revision, or not ours to take.
+
+        `resend` takes a reminder whose last attempt may have arrived: for a caller who has looked for the witness and
+        waited. Raises StorageUnavailable."""
+        values = {"of_id": id, "of_rev": rev, "note": note("claimed", worker=worker)}
+        found = await self._one(self._claim_marked if resend else self._claim, values)
+        return None if found is None else Claim(**found)
+
+    async def mark(self, claim: Claim, letter: bytes) -> bool:
+        """The point of no return, written before the body leaves; False means: do not send it.
+
+        The bytes are kept with the mark, since from now on any further attempt must send these. Raises StorageUnavailable."""
+        values = {"of_id": claim.id, "of_fence": claim.fence, "of_rev": claim.rev, "the_letter": letter}
+        return await self._change(self._mark, values)
+
+    async def beat(self, claims: Collection[Claim]) -> None:
+        """Prolong the leases of attempts that are still under way. Raises StorageUnavailable."""
+        await self._change(self._beat, {"pairs": [(claim.id, claim.fence) for claim in claims]})
+
+    async def sent(self, claim: Claim, reply: str, ago: timedelta) -> int | None:
+        """The server took it `ago`: the lateness in ms; None where somebody else has the reminder by now."""
+        values = {
+            "of_id": claim.id,
+            "of_fence": claim.fence,
+            "ago": _ms(ago),
+            "the_reply": reply,
+            "note": note("sent", attempt=claim.attempt, reply=reply),
+        }
+        found = await self._one(_SENT, values)
+        return None if found is None else round((found["accepted_at"] - found["due_at"]).total_seconds() * 1000)
+
+    async def put_off(
+        self, claim: Claim, wait: timedelta, reason: str, *, event: str, counted: bool, ambiguous: bool = False
+    ) -> bool:
+        """Another attempt after `wait`; not `counted`: this one was none. False where it is no longer ours."""
+        values = {
+            "of_id": claim.id,
+            "of_fence": claim.fence,
+            "the_reason": reason,
+            "wait": _ms(wait),
+            "uncounted": 0 if counted else 1,
+            "in_doubt": 1 if ambiguous else 0,
+            "note": note(event, attempt=claim.attempt, reason=reason, after_ms=_ms(wait)),
+        }
+        return await self._change(_PUT_OFF, values)
+
+    async def give_back(self, claim: Claim) -> bool:
+        """Undo a claim that has not been marked, because the worker is stopping: not an attempt."""
+        values = {"of_id": claim.id, "of_fence": claim.fence, "note": note("given back", attempt=claim.attempt)}
+        return await self._change(_GIVE_BACK, values)
+
+    async def end(self, claim: Claim, status: Status, reason: str, reply: str | None = None) -> bool:
+        """No further attempt: failed, missed or uncertain, and why. False where it is no longer ours."""
+        values = {
+            "of_id": claim.id,
+            "of_fence": claim.fence,
+            "the_status": status,
+            "the_reason": reason,
+            "the_reply": reply,
+            "note": note(status, attempt=claim.attempt, reason=reason),
+        }
+        return await self._change(_END, values)
+
+    async def settle(self, seen: Reminder, status: Status, reason: str | None, reply: str | None = None) -> bool:
+        """Settle an attempt whose worker is gone without sending again. False where somebody has taken it meanwhile."""
+        values = {
+            "of_id": seen.id,
+            "of_fence": seen.fence,
+            "the_status": status,
+            "the_reason": reason,
+            "the_reply": reply,
+            "note": note(status, reason=reason, reply=reply),
+        }
+        return await self._change(_SETTLE, values)
+
+    async def look(self, id: UUID) -> tuple[Reminder, datetime] | None:
+        """The row as it stands, and the database's clock; None when there is no such row. Raises StorageUnavailable."""
+        found = await self._one(_LOOK, {"of_id": id})
+        if found is None:
+            return None
+        read_at = found["read_at"]
+        return Reminder(**{name: value for name, value in found.items() if name != "read_at"}), read_at
+
+    async def _one(self, statement: Executable, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        async with self._database.statements() as connection:
+            found = (await connection.execute(statement, values)).mappings().one_or_none()
+        return None if found is None else dict(found)
+
+    async def _change(self, statement: Update, values: Mapping[str, Any]) -> bool:
+        async with self._database.statements() as connection:
+            result = cast(CursorResult[Any], await connection.execute(statement, values))
+        return result.rowcount > 0
+
+
+def _claim(lease_end: Any, *, marked: bool) -> Update:
+    lapsed = and_(row.status == Status.SENDING, row.lease_until < now(), row.crashes < CRASHES_ALLOWED)
+    whose = row.marked_at.is_not(None) if marked else row.marked_at.is_(None)
+    free = and_(row.status.in_(WAITING), row.next_at <= now())
+    crashed = case((row.status == Status.SENDING, 1), else_=0)
+    columns = [row[field.name] for field in fields(Claim) if field.name != "claimed_at"]
+    return (
+        update(reminders)
+        .where(row.id == bindparam("of_id"), row.rev == bindparam("of_rev"), or_(free, and_(lapsed, whose)))
+        .values(
+            status=Status.SENDING,
+            fence=row.fence + 1,
+            attempt=row.attempt + 1,
+            crashes=row.crashes + crashed,
+            ambiguous=row.ambiguous + case((row.marked_at.is_not(None), 1), else_=0),
+            first_tried_at=func.coalesce(row.first_tried_at, now()),
+            lease_until=lease_end,
+            marked_at=None,
+            updated_at=now(),
+            timeline=noted(
+                ', "attempt": ', sql_cast(row.attempt + 1, Text), case((crashed == 1, ', "after_loss": true'), else_="")
+            ),
+        )
+        .returning(*columns, type_coerce(now(), Instant).label("claimed_at"))
+    )
+
+
+def _ms(span: timedelta) -> int:
+    return round(span.total_seconds() * 1000)
+
+
+_held: Final = and_(row.id == bindparam("of_id"), row.fence == bindparam("of_fence"), row.status == Status.SENDING)
+_over: Final = {"letter": None, "lease_until": None, "updated_at": now(), "timeline": noted()}
+_SENT: Final = (
+    update(reminders)
+    .where(_held)
+    .values(
+        status=Status.SENT,
+        reason=None,
+        accepted_at=now() - bindparam("ago", type_=Instant),
+        smtp_reply=bindparam("the_reply"),
+        **_over,
+    )
+    .returning(row.accepted_at, row.due_at)
+)
+_PUT_OFF: Final = (
+    update(reminders)
+    .where(_held)
+    .values(
+        status=Status.RETRYING,
+        reason=bindparam("the_reason"),
+        next_at=now() + bindparam("wait", type_=Instant),
+        attempt=row.attempt - bindparam("uncounted"),
+        ambiguous=row.ambiguous + bindparam("in_doubt"),
+        lease_until=None,
+        marked_at=None,
+        updated_at=now(),
+        # An outage of hours says the same thing every half minute: once is enough.
+        timeline=case(
+            (and_(bindparam("uncounted") == 1, func.coalesce(row.reason, "") == bindparam("the_reason")), row.timeline),
+            else_=noted(),
+        ),
+    )
+)
+_GIVE_BACK: Final = (
+    update(reminders)
+    .where(_held, row.marked_at.is_(None))
+    .values(
+        status=case((row.attempt > 1, Status.RETRYING), else_=Status.SCHEDULED),
+        attempt=row.attempt - 1,
+        lease_until=None,
+        updated_at=now(),
+        timeline=noted(),
+    )
+)
+_END: Final = (
+    update(reminders)
+    .where(_held)
+    .values(status=bindparam("the_status"), reason=bindparam("the_reason"), smtp_reply=bindparam("the_reply"), **_over)
+)
+_SETTLE: Final = (
+    update(reminders)
+    .where(_held, row.lease_until < now())
+    .values(
+        status=bindparam("the_status"),
+        reason=bindparam("the_reason"),
+        smtp_reply=bindparam("the_reply"),
+        accepted_at=case((bindparam("the_status") == Status.SENT, row.marked_at), else_=None),
+        **_over,
+    )
+)
+_LOOK: Final = select(*row, type_coerce(now(), Instant).label("read_at")).where(row.id == bindparam("of_id"))

@@ -1,0 +1,174 @@
+"""What a mail says, as bytes: headers and parts that no text of a user can break out of.
+
+The standard library reads a header value before it writes it, so that an encoded word in a subject can become a header of
+its own (python/cpython#121650), and folds long values into words where none may stand (python/cpython#85725). So the few
+headers here are written by hand, every value either printable ASCII or encoded whole, and the finished bytes are read back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import email
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from importlib.resources import files
+from typing import Final
+from uuid import UUID
+
+from jinja2 import Environment, StrictUndefined
+
+from rmindr import times
+
+# A mail that leaves this late says so; what is later than a breath and earlier than this nobody would notice.
+_LATE: Final = timedelta(seconds=60)
+_HEADERS: Final = (
+    "Date",
+    "From",
+    "To",
+    "Subject",
+    "Message-ID",
+    "Auto-Submitted",
+    "X-Auto-Response-Suppress",
+    "MIME-Version",
+    "Content-Type",
+)
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_SPECIALS: Final = set('()<>[]:;@\\,."')
+
+
+class LetterBroken(Exception):
+    """The finished bytes do not read back as what was meant; nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a letter is made of."""
+
+    id: UUID
+    rev: int
+    recipient: str
+    subject: str
+    message: str
+    due_at: datetime
+    time_zone: str
+    created_at: datetime
+    leaves_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A mail ready to leave: its envelope and its bytes, lines ended by CRLF."""
+
+    sender: str
+    recipient: str
+    message_id: str
+    data: bytes
+
+
+class Letters:
+    """Makes letters from one sender. `public_url` None leaves links out."""
+
+    def __init__(self, *, name: str, address: str, bounces_to: str, public_url: str | None) -> None:
+        self._from = f"{_phrase(name)} <{address}>" if name else address
+        self._bounces_to = bounces_to
+        self._domain = address.rpartition("@")[2]
+        self._public_url = public_url
+        templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        folder = files(__package__)
+        self._html = templates.from_string((folder / "letter.html").read_text())
+        self._text = Environment(  # noqa: S701  (plain text: there is nothing to escape into)
+            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        ).from_string((folder / "letter.txt").read_text())
+
+    def message_id(self, id: UUID, rev: int) -> str:
+        """The same for every attempt at one revision, on a domain of ours: receivers can tell a second copy by it."""
+        return f"<{id}.{rev}@{self._domain}>"
+
+    def make(self, contents: Contents, *, kept: bytes | None = None) -> Letter:
+        """The letter; `kept` are the bytes that may have left before, which must not change. Raises LetterBroken."""
+        message_id = self.message_id(contents.id, contents.rev)
+        data = kept if kept is not None else self._write(contents, message_id)
+        return Letter(sender=self._bounces_to, recipient=contents.recipient, message_id=message_id, data=data)
+
+    def _write(self, contents: Contents, message_id: str) -> bytes:
+        place = times.zone(contents.time_zone)
+        late = contents.leaves_at - contents.due_at
+        facts = {
+            "message": contents.message,
+            "subject": contents.subject,
+            "due": times.in_words(contents.due_at, place),
+            "asked": times.in_words(contents.created_at, place),
+            "late": times.distance_in_words(late) if late > _LATE else None,
+            "link": f"{self._public_url}/reminders/{contents.id}" if self._public_url else None,
+        }
+        # In quoted-printable every `=` of the text is written `=3D`, so this can stand in no part.
+        boundary = f"=_{contents.id.hex}.{contents.rev}"
+        headers = (
+            format_datetime(contents.leaves_at.replace(microsecond=0)),
+            self._from,
+            contents.recipient,
+            _unstructured(contents.subject),
+            message_id,
+            "auto-generated",
+            "OOF, AutoReply",
+            "1.0",
+            f'multipart/alternative; boundary="{boundary}"',
+        )
+        head = "".join(f"{name}: {value}\r\n" for name, value in zip(_HEADERS, headers, strict=True))
+        parts = (("plain", self._text.render(facts)), ("html", self._html.render(facts)))
+        body = "".join(
+            f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\n"
+            f"Content-Transfer-Encoding: quoted-printable\r\n\r\n{_quoted_printable(part)}\r\n"
+            for kind, part in parts
+        )
+        data = f"{head}\r\n{body}--{boundary}--\r\n".encode("ascii")
+        _read_back(data, contents, message_id)
+        return data
+
+
+def _read_back(data: bytes, contents: Contents, message_id: str) -> None:
+    """Refuse bytes whose headers are not exactly those meant: the last line against every trick not thought of."""
+    read = email.message_from_bytes(data)
+    if tuple(read.keys()) != _HEADERS or read["To"] != contents.recipient or read["Message-ID"] != message_id:
+        raise LetterBroken(f"the letter of {contents.id} does not read back as written")
+    kinds = [part.get_content_type() for part in read.walk()]
+    if kinds != ["multipart/alternative", "text/plain", "text/html"] or max(map(len, data.split(b"\r\n"))) > 998:
+        raise LetterBroken(f"the letter of {contents.id} does not read back as written")
+
+
+def _unstructured(text: str) -> str:
+    """A subject: as it is where it is plain, else encoded words whole, so that no `=?` of a user's is ever read."""
+    if text.isascii() and text.isprintable() and "=?" not in text and text == text.strip():
+        return text
+    return _encoded_words(text)
+
+
+def _phrase(text: str) -> str:
+    """A display name: quoted where it has specials, encoded where it is not ASCII."""
+    if not text.isascii() or not text.isprintable() or "=?" in text:
+        return _encoded_words(text)
+    if _SPECIALS & set(text):
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return text
+
+
+def _encoded_words(text: str) -> str:
+    """RFC 2047 words of at most 75 characters, each of whole characters, on lines of their own."""
+    words, chunk = [], b""
+    for character in text:
+        encoded = character.encode()
+        if len(chunk) + len(encoded) > 45:
+            words.append(chunk)
+            chunk = b""
+        chunk += encoded
+    words.append(chunk)
+    return "\r\n ".join(f"=?utf-8?B?{base64.b64encode(word).decode()}?=" for word in words)
+
+
+def _quoted_printable(text: str) -> str:
+    lines = "\r\n".join(_LINE_END.split(text.rstrip("\r\n"))) + "\r\n"
+    return binascii.b2a_qp(lines.encode(), istext=True).decode("ascii")

@@ -1,0 +1,93 @@
+"""The key schema, in words and in names.
+
+`P` is the prefix (`q` unless told otherwise; `{q}` keeps a queue in one slot of a cluster, as Kue does with ioredis).
+
+Kue's keys, as Kue 0.11 has them:
+
+    P:ids              string   the last id given out; ids are integers from 1, never given twice
+    P:job:types        set      every type ever created
+    P:job:N            hash     the job
+    P:job:N:log        list     its log lines, oldest first
+    P:jobs             zset     every job, by priority
+    P:jobs:S           zset     the jobs in state S: delayed by due instant; active by the end of their ttl, or -|priority|
+                                without one; the others by priority
+    P:jobs:T:S         zset     the jobs of type T in state S, by priority
+    P:T:jobs           list     wake-up tokens: «something of type T may be inactive»
+    P:events           channel  what happens, as {"id":7,"event":"start","args":["start","email",null]}
+    P:stats:work-time  string   the sum of all completed runs, ms
+
+Keys of our own, which Kue ignores:
+
+    P:leases           zset     active jobs held by a worker of ours, by the instant their lease ends, ms
+    P:unique           hash     unique key → id of the living job that holds it
+    P:wake             list     at most one token: «an earlier delayed job has arrived, look at the clock again»
+
+Members of all zsets are zids: two digits with the length of the id, `|`, the id (42 → `02|42`), so that equal scores sort
+by id, that is in order of creation. In the job's hash, `lease`, `losses` and `unique` are ours.
+"""
+
+from __future__ import annotations
+
+from rmindr.queue.errors import InvalidJob
+
+
+class Keys:
+    """The names of one queue's keys under one prefix."""
+
+    def __init__(self, prefix: str = "q") -> None:
+        if not prefix or any(character.isspace() for character in prefix):
+            raise InvalidJob(f"the queue's prefix must be a word without spaces, not {prefix!r}")
+        self.prefix = prefix
+        self.ids = f"{prefix}:ids"
+        self.types = f"{prefix}:job:types"
+        self.jobs = f"{prefix}:jobs"
+        self.work_time = f"{prefix}:stats:work-time"
+        self.events = f"{prefix}:events"
+        self.leases = f"{prefix}:leases"
+        self.unique = f"{prefix}:unique"
+        self.wake = f"{prefix}:wake"
+        # Every script receives the same KEYS in this order, which prelude.lua repeats.
+        self.for_scripts = (
+            self.ids,
+            self.types,
+            self.jobs,
+            *(self.in_state(state) for state in ("delayed", "inactive", "active", "complete", "failed")),
+            self.work_time,
+            self.events,
+            self.leases,
+            self.unique,
+            self.wake,
+        )
+
+    def job(self, job_id: int) -> str:
+        """The hash of one job."""
+        return f"{self.prefix}:job:{job_id}"
+
+    def log(self, job_id: int) -> str:
+        """The log lines of one job."""
+        return f"{self.prefix}:job:{job_id}:log"
+
+    def in_state(self, state: str) -> str:
+        """All jobs in this state."""
+        return f"{self.prefix}:jobs:{state}"
+
+    def of_type(self, type: str, state: str) -> str:
+        """The jobs of one type in this state."""
+        return f"{self.prefix}:jobs:{type}:{state}"
+
+    def tokens(self, type: str) -> str:
+        """The wake-up tokens of one type."""
+        return f"{self.prefix}:{type}:jobs"
+
+
+def zid(job_id: int) -> str:
+    """The member that stands for a job in every zset, e.g. 42 → `02|42`."""
+    text = str(job_id)
+    return f"{len(text):02d}|{text}"
+
+
+def id_of(member: str) -> int | None:
+    """The id behind a zid; None where the member is not one, e.g. written by hand."""
+    _, bar, text = member.partition("|")
+    text = text if bar else member
+    return int(text) if text.isascii() and text.isdigit() else None

@@ -1,0 +1,254 @@
+"""Every transition of a job, in order of life: one typed method per Lua file, under the only state diagram.
+
+    The good life, left to right:
+             create           promote             claim             complete
+          · ───────▶ delayed ───────▶ inactive ─────────▶ active ───────────▶ complete
+                                                           ↺ renew, progress, log
+    The other ways:
+        create     ·                        ▶ inactive              no delay
+        fail       active                   ▶ delayed | inactive    attempts left: later, or at once
+        fail       active                   ▶ failed                none left, or the handler gave up
+        expire     active, ttl over         ▶ as fail               «TTL exceeded»
+        release    active                   ▶ inactive | delayed    given back unfinished; not an attempt
+        rescue     active, lease lapsed     ▶ inactive | failed     its worker is gone
+        update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data; run now
+        retry      failed, complete         ▶ inactive              a person asks
+        remove     any but leased           ▶ ·                     a person asks
+
+Every transition is atomic and checks the state it starts from; those that prolong or end a run take a Lease and check it.
+A refusal changes nothing. Whatever calls wait while one of the same verb is in flight travel together in the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from rmindr.queue.errors import InvalidJob, JobExists, JobNotFound, LeaseLost, UnreadableJob, WrongState
+from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, priority_number, to_json, to_ms
+from rmindr.queue.keys import Keys, id_of
+from rmindr.queue.scripts import Argument, Flights, Scripts, unavailable
+
+# One script holds Redis up for everybody: at this many jobs it takes a few milliseconds.
+PROMOTED_AT_ONCE: Final = 500
+RESCUED_AT_ONCE: Final = 100
+LOSSES_ALLOWED: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a claim took: leases to work on, and how long until the next delayed job is due (None: there is none)."""
+
+    leases: Sequence[Lease]
+    next_due_in: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescued:
+    """What a rescue found: state by job id, the server's clock, and how long until the next lease ends (None: no lease)."""
+
+    jobs: Mapping[int, State] = field(default_factory=dict)
+    now_ms: int = 0
+    next_end_in: timedelta | None = None
+
+
+class Lifecycle:
+    """The transitions of one queue. `clock` answers milliseconds since the epoch; None means the server's clock."""
+
+    def __init__(self, redis: Redis, keys: Keys, clock: Callable[[], int] | None = None) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+        self._scripts = Scripts(redis, keys)
+        self._highest_id = 0
+        self._created = Flights(self._create)
+        self._endings = {
+            verb: Flights(self._sender(verb)) for verb in ("progress", "log", "complete", "fail", "release", "expire")
+        }
+
+    async def aclose(self) -> None:
+        """Wait for the calls in flight."""
+        await self._created.aclose()
+        for flights in self._endings.values():
+            await flights.aclose()
+
+    def raise_ids(self, at_least: int) -> None:
+        """Never give out an id up to this one: for a Redis that was emptied and counts from 1 again."""
+        self._highest_id = max(self._highest_id, at_least)
+
+    async def create(self, new: NewJob) -> tuple[Job, bool]:
+        """· → delayed | inactive. The job and True; or, where a living job holds the unique key, that one and False."""
+        job_id, now, *holder = await self._created(new.to_args())
+        if holder:
+            return Job.from_hash(int(job_id), _pairs(holder[0])), False
+        self.raise_ids(int(job_id))
+        return new.as_created(int(job_id), int(now)), True
+
+    async def promote(self, limit: int = PROMOTED_AT_ONCE) -> int:
+        """delayed → inactive. Make what is due ready to be taken, soonest first; answers how many."""
+        return int(await self._call("promote", limit))
+
+    async def claim(
+        self, wanted: Mapping[str, int], *, token: str, lease: timedelta, worker: str, again: bool = False
+    ) -> Claimed:
+        """inactive → active. Lease up to `wanted` jobs of each type, most urgent first; promote what is due before that.
+
+        `again` repeats a claim whose answer was lost: what this token took then is answered once more. A job that cannot
+        be read ends failed here."""
+        types = [part for type, count in wanted.items() for part in (type, count)]
+        arguments = (token, to_ms(lease), worker, PROMOTED_AT_ONCE, int(again), *types)
+        now_us, next_due, taken = await self._call("claim", *arguments)
+        leases = []
+        for job_id, fields in taken:
+            try:
+                job = Job.from_hash(int(job_id), _pairs(fields))
+            except UnreadableJob as error:
+                await self._endings["fail"]((error.job_id, token, error.why, str(error), ""))
+                continue
+            worked_by = f"{worker}:{job.type}:1"
+            leases.append(
+                Lease(
+                    replace(job, state=State.ACTIVE, started_at=from_ms(int(now_us) // 1000), worker_id=worked_by),
+                    token,
+                )
+            )
+        return Claimed(leases=leases, next_due_in=_until(next_due, now_us))
+
+    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[Lease]:
+        """active → active. Prolong leases, all in one call; answers those that are lost."""
+        held = [part for each in leases for part in (each.job.id, each.token)]
+        replies = await self._call("renew", to_ms(lease), *held)
+        return [each for each, reply in zip(leases, replies, strict=True) if reply != "ok"]
+
+    async def progress(self, lease: Lease, percent: int, data: Any = None) -> None:
+        """active → active. Say how far the run is; its ttl begins anew. Raises LeaseLost, JobNotFound."""
+        encoded = to_json(data, "data") if data is not None else ""
+        await self._end("progress", lease, percent, encoded)
+
+    async def log(self, lease: Lease, line: str) -> None:
+        """active → active. Write a line into the job's log. Raises LeaseLost, JobNotFound."""
+        await self._end("log", lease, line)
+
+    async def complete(self, lease: Lease, result: Any = None) -> None:
+        """active → complete, or gone if the job says remove_on_complete. Raises LeaseLost, JobNotFound, InvalidJob."""
+        await self._end("complete", lease, to_json(result, "result") if result is not None else "")
+
+    async def fail(self, lease: Lease, message: str, text: str | None = None, *, wait_ms: int | None) -> State:
+        """active → delayed | inactive | failed. The run has failed; `wait_ms` None means for good.
+
+        `message` goes out with the event, `text` (by default the same) stays in the job. Raises LeaseLost, JobNotFound."""
+        wait = "" if wait_ms is None else wait_ms
+        return State(await self._end("fail", lease, message, text if text is not None else message, wait))
+
+    async def expire(self, job: Job) -> State | None:
+        """active, ttl over → as fail. None when the run has ended or been prolonged meanwhile. Raises JobNotFound."""
+        reply = await self._endings["expire"]((job.id, job.attempts, job.wait_ms_after_failure()))
+        if reply == "missing":
+            raise JobNotFound(job.id)
+        return State(reply) if reply != "not over" else None
+
+    async def expired(self, now_ms: int) -> Sequence[Job]:
+        """The active jobs whose ttl is over at this instant of the server's clock: what `expire` is for."""
+        # Kue's floor: scores below it are priorities of jobs without a ttl.
+        with unavailable():
+            members: Any = await self._redis.zrangebyscore(
+                self._keys.in_state(State.ACTIVE), 100_000, now_ms, start=0, num=RESCUED_AT_ONCE
+            )
+        found = [await self.get(job_id) for job_id in map(id_of, members) if job_id is not None]
+        return [job for job in found if job is not None]
+
+    async def release(self, lease: Lease, wait: timedelta = timedelta(0)) -> State:
+        """active → inactive | delayed. Give the job back; not an attempt. Raises LeaseLost, JobNotFound."""
+        return State(await self._end("release", lease, max(0, to_ms(wait))))
+
+    async def rescue(self) -> Rescued:
+        """active, lease lapsed → inactive | failed. Take jobs back from workers that are gone; each lost run counts."""
+        now_us, next_end, jobs = await self._call("rescue", RESCUED_AT_ONCE, LOSSES_ALLOWED)
+        states = {int(job_id): State(state) for job_id, state in jobs}
+        return Rescued(jobs=states, now_ms=int(now_us) // 1000, next_end_in=_until(next_end, now_us))
+
+    async def update(
+        self,
+        job_id: int,
+        *,
+        data: Any = None,
+        priority: int | float | str | None = None,
+        delay: timedelta | datetime | None = None,
+    ) -> State:
+        """delayed, inactive → delayed | inactive. Change what is given; no time at all as `delay` means run now.
+
+        Raises JobNotFound, WrongState, InvalidJob."""
+        encoded = to_json(data, "data") if data is not None else ""
+        score = priority_number(priority) if priority is not None else ""
+        reply = await self._call("update", job_id, encoded, score, *delay_args(delay))
+        return self._entered(job_id, "update", reply, State.DELAYED, State.INACTIVE)
+
+    async def retry(self, job_id: int) -> State:
+        """failed, complete → inactive. Raises JobNotFound, WrongState; JobExists where its unique key is taken."""
+        reply = await self._call("retry", job_id)
+        if reply.isdigit():
+            raise JobExists(job_id, int(reply))
+        return self._entered(job_id, "retry", reply, State.INACTIVE)
+
+    async def remove(self, job_id: int) -> None:
+        """any but leased → ·. Leaves nothing of the job. Raises JobNotFound, WrongState while a worker holds it."""
+        reply = await self._call("remove", job_id)
+        if reply == "missing":
+            raise JobNotFound(job_id)
+        if reply != "ok":
+            raise WrongState(job_id, "remove", reply)
+
+    async def get(self, job_id: int) -> Job | None:
+        """The job as it stands; None when there is none. Raises UnreadableJob."""
+        with unavailable():
+            fields: Any = await self._redis.hgetall(self._keys.job(job_id))
+        return Job.from_hash(job_id, fields) if fields else None
+
+    async def _create(self, news: list[list[str | bytes]]) -> Sequence[Any]:
+        arguments = [argument for new in news for argument in new]
+        replies: Sequence[Any] = await self._call("create", self._highest_id, *arguments)
+        return replies
+
+    def _sender(self, verb: str) -> Callable[[list[tuple[Argument, ...]]], Any]:
+        async def send(items: list[tuple[Argument, ...]]) -> Any:
+            return await self._call(verb, *(part for item in items for part in item))
+
+        return send
+
+    async def _end(self, verb: str, lease: Lease, *arguments: Argument) -> str:
+        reply: str = await self._endings[verb]((lease.job.id, lease.token, *arguments))
+        if reply == "missing":
+            raise JobNotFound(lease.job.id)
+        if reply == "lost":
+            raise LeaseLost(lease.job.id, verb)
+        return reply
+
+    async def _call(self, verb: str, *arguments: Argument) -> Any:
+        return await self._scripts.call(verb, self._clock() if self._clock is not None else None, *arguments)
+
+    @staticmethod
+    def _entered(job_id: int, verb: str, reply: str, *ends: State) -> State:
+        if reply == "missing":
+            raise JobNotFound(job_id)
+        if reply not in ends:
+            raise WrongState(job_id, verb, reply)
+        return State(reply)
+
+
+def checked_id(job_id: int) -> int:
+    """A job's id, which is a whole number from 1. Raises InvalidJob."""
+    if isinstance(job_id, bool) or not isinstance(job_id, int) or not 0 < job_id < 2**53:
+        raise InvalidJob(f"a job's id is a whole number from 1, not {job_id!r:.60}")
+    return job_id
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _until(instant_ms: str, now_us: str) -> timedelta | None:
+    return timedelta(microseconds=float(instant_ms) * 1000 - int(now_us)) if instant_ms else None

@@ -1,0 +1,19 @@
+-- progress: active -> active
+-- Say how far a run is; a job with a ttl gets its whole ttl again.
+--
+-- ARGV  1 now, ms or ''   then per job: id, token, percent, data as JSON or ''
+-- Returns per job 'ok', 'missing' or 'lost'.
+
+local replies = {}
+for at = 2, #ARGV, 4 do
+  local id, token, percent, data = unpack(ARGV, at, at + 3)
+  local job, refusal = held(id, token)
+  if job then
+    redis.call('HSET', hash_of(id), 'progress', percent, 'updated_at', int(now))
+    if data ~= '' then redis.call('HSET', hash_of(id), 'progress_data', data) end
+    if job.ttl > 0 then redis.call('ZADD', states.active, int(now + job.ttl), zid(id)) end
+    publish(id, 'progress', percent .. ',' .. (data ~= '' and data or 'null'))
+  end
+  replies[#replies + 1] = refusal or 'ok'
+end
+return replies

@@ -1,0 +1,13 @@
+-- renew: active -> active
+-- Prolong the leases of one worker's jobs, all in one call.
+--
+-- ARGV  1 now, ms or ''   2 lease length, ms   then per job: id, token
+-- Returns per job 'ok', 'missing' or 'lost'.
+
+local replies = {}
+for at = 3, #ARGV, 2 do
+  local job, refusal = held(ARGV[at], ARGV[at + 1])
+  if job then redis.call('ZADD', leases, int(now + tonumber(ARGV[2])), zid(job.id)) end
+  replies[#replies + 1] = refusal or 'ok'
+end
+return replies

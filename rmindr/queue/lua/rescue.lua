@@ -1,0 +1,19 @@
+-- rescue: active, lease lapsed -> inactive | failed
+-- Take jobs back from workers that are gone. A lost run counts as an attempt; a job that loses too many workers fails.
+--
+-- ARGV  1 now, ms or ''   2 how many jobs at most   3 how many losses a job may have
+-- Returns {now, µs; the instant when the next lease ends, ms or ''; {{id, state it is in now}, …}}
+
+local rescued = {}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'LIMIT', 0, ARGV[2])) do
+  local id = id_of(member)
+  local job = read(id)
+  redis.call('ZREM', leases, member)
+  if job and job.state == 'active' then
+    job.losses = job.losses + 1
+    redis.call('HSET', hash_of(id), 'losses', int(job.losses))
+    local lost = 'worker lost (' .. int(job.losses) .. ' of ' .. ARGV[3] .. ')'
+    rescued[#rescued + 1] = { id, end_run(job, lost, lost, job.losses < tonumber(ARGV[3]) and 0 or nil) }
+  end
+end
+return { int(now_us), redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or '', rescued }

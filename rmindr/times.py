@@ -1,0 +1,160 @@
+"""A wall-clock time and a zone → the one instant that they name, or a refusal that says which part is wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo, available_timezones
+
+HORIZON: Final = timedelta(days=365 * 100)
+# RFC 3339 with seconds and offset optional; a comma as ISO 8601 has it is refused like everything else.
+_WRITTEN: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?(Z|z|[+-]\d{2}:\d{2})?", re.ASCII
+)
+
+
+class BadTime(ValueError):
+    """A time that names no instant; the text is a sentence without its subject, e.g. "is in the past"."""
+
+
+class Gap(BadTime):
+    """The clocks jump over this time on that day; `after` is the same distance past the jump."""
+
+    def __init__(self, wall: datetime, zone: ZoneInfo, after: datetime) -> None:
+        super().__init__(
+            f"does not exist: on {wall:%-d %B %Y} the clocks of {_city(zone.key)} jump over {wall:%H:%M}; "
+            f"the next time after the jump is {after:%H:%M}"
+        )
+        self.after = after
+
+
+class Overlap(BadTime):
+    """The clocks show this time twice on that day; say which."""
+
+    def __init__(self, wall: datetime, zone: ZoneInfo) -> None:
+        first, second = (wall.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+        super().__init__(
+            f"comes twice: on {wall:%-d %B %Y} the clocks of {_city(zone.key)} are set back; "
+            f"choose the first {wall:%H:%M} ({offset(first)}) or the second ({offset(second)})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A time as somebody wrote it: on the clock, with an offset or without."""
+
+    wall: datetime
+    offset: timedelta | None
+
+
+def read(text: str) -> Written:
+    """Read RFC 3339, e.g. `2026-12-01T09:00:00Z` or `2026-12-01 09:00`. Raises BadTime.
+
+    Fractions beyond a millisecond round up, so that nothing is early."""
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None:
+        raise BadTime("must be written like 2026-12-01T09:00:00Z")
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    fraction, zone = match.group(7), match.group(8)
+    try:
+        wall = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  (a wall clock has no zone)
+        wall += timedelta(milliseconds=-(-int((fraction or "0").ljust(9, "0")) // 1_000_000))
+    except (ValueError, OverflowError) as error:
+        raise BadTime(f"is no date and time: {error}") from None
+    if zone is None:
+        return Written(wall, None)
+    if zone in "Zz":
+        return Written(wall, timedelta(0))
+    hours, minutes = int(zone[1:3]), int(zone[4:6])
+    if hours > 23 or minutes > 59:
+        raise BadTime(f"has the offset {zone}, which does not exist")
+    distance = timedelta(hours=hours, minutes=minutes)
+    return Written(wall, -distance if zone.startswith("-") else distance)
+
+
+def zone(name: str) -> ZoneInfo:
+    """The zone of this IANA name, old aliases included. Raises BadTime."""
+    if name not in _zones():
+        raise BadTime(f"is «{name[:60]}», which is no time zone; write one like Europe/Paris or UTC")
+    return ZoneInfo(name)
+
+
+def zones() -> list[str]:
+    """The zones to choose from: area/city names and UTC, sorted."""
+    return sorted(
+        name for name in _zones() if ("/" in name and not name.startswith(("Etc/", "SystemV/", "US/"))) or name == "UTC"
+    )
+
+
+def instant(written: Written, place: ZoneInfo, *, fold: int | None = None, after: datetime) -> datetime:
+    """The one instant that is meant, aware UTC. Raises Gap, Overlap, or BadTime where it is not after `after`."""
+    try:
+        found = _instant(written, place, fold)
+    except OverflowError:
+        raise BadTime("is beyond the calendar") from None
+    if found <= after:
+        raise BadTime("is in the past")
+    if found - after > HORIZON:
+        raise BadTime("is more than 100 years away")
+    return found
+
+
+def _instant(written: Written, place: ZoneInfo, fold: int | None) -> datetime:
+    if written.offset is not None:
+        return (written.wall - written.offset).replace(tzinfo=UTC)
+    first, second = (written.wall.replace(tzinfo=place, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return first.astimezone(UTC)
+    # In a gap no instant reads so on that clock: there and back gives another time (RFC 5545, 3.3.5).
+    there_and_back = first.astimezone(UTC).astimezone(place)
+    if there_and_back.replace(tzinfo=None) != written.wall:
+        raise Gap(written.wall, place, there_and_back)
+    if fold is None:
+        raise Overlap(written.wall, place)
+    return (first, second)[fold].astimezone(UTC)
+
+
+def offset(moment: datetime) -> str:
+    """How far this aware time's clock is from UTC, e.g. `UTC+5:30`, `UTC−5`, `UTC`."""
+    minutes = int((moment.utcoffset() or timedelta(0)).total_seconds() // 60)
+    hours, rest = divmod(abs(minutes), 60)
+    sign = "+" if minutes > 0 else "−"
+    return "UTC" if minutes == 0 else f"UTC{sign}{hours}" + (f":{rest:02d}" if rest else "")
+
+
+def in_words(moment: datetime, place: ZoneInfo) -> str:
+    """A moment for people, e.g. `Friday 4 December 2026 at 09:00 in New York (UTC−5)`; seconds where there are some."""
+    local = moment.astimezone(place)
+    clock = f"{local:%H:%M:%S}" if local.second or local.microsecond else f"{local:%H:%M}"
+    where = "" if place.key == "UTC" else f" in {_city(place.key)}"
+    return f"{local:%A} {local.day} {local:%B} {local.year} at {clock}{where} ({offset(local)})"
+
+
+def distance_in_words(span: timedelta) -> str:
+    """How far off, in the largest one or two units, e.g. `2 hours 5 minutes`, `6 days`, `20 seconds`."""
+    seconds = max(0, round(span.total_seconds()))
+    parts = []
+    for unit, size in (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count:,} {unit}{'s' if count != 1 else ''}")
+        if len(parts) == 2 or (parts and unit == "day"):
+            break
+    return " ".join(parts) or "0 seconds"
+
+
+def _city(key: str) -> str:
+    return key.rpartition("/")[2].replace("_", " ")
+
+
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    # `localtime` is whatever the machine says, and `posix`, `right` are folders of some systems: none of them a place.
+    return frozenset(
+        name
+        for name in available_timezones()
+        if not name.startswith(("posix/", "right/")) and name not in ("localtime", "Factory")
+    )

@@ -1,0 +1,176 @@
+"""The worker process: which job types exist here, who works them, the feeder, and the event log."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from rmindr.database import Database
+from rmindr.delivery import Delivery, Policy, Witness
+from rmindr.facts import Facts
+from rmindr.feeder import Feeder, Pace
+from rmindr.ledger import Ledger
+from rmindr.mail.letters import Letters
+from rmindr.mail.smtp import Patience, Transport
+from rmindr.outage import MailOutage
+from rmindr.queue import Abandon, Context, Job, Queue, Retry
+from rmindr.queue.events import EVENTS
+from rmindr.settings import Settings, smtp_server
+
+log = structlog.get_logger(__name__)
+
+EMAIL: Final = "email"
+# A dyno is killed 30 s after SIGTERM: what is in hand gets 20, the goodbyes the rest.
+GRACE: Final = timedelta(seconds=20)
+
+
+async def run(settings: Settings, *, checkpoint: Callable[[str], None] = lambda _: None) -> None:
+    """Work until SIGTERM or SIGINT, then stop kindly. Raises SettingsError where no mail server is set.
+
+    `checkpoint` is called with the name of each step of a delivery; tests end the process there."""
+    server = smtp_server(settings)
+    name, address = settings.sender
+    scaled = settings.scaled
+    async with (
+        Database.open(settings.database_url.get_secret_value()) as database,
+        Queue.open(
+            settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=timedelta(seconds=3)
+        ) as queue,
+    ):
+        domain = address.rpartition("@")[2]
+        transport = Transport(server, hello=domain, connections=settings.smtp_connections, patience=_patience(settings))
+        facts = Facts(database)
+        outage = MailOutage(transport.probe, facts, scaled(30))
+        policy = _policy(settings)
+        delivery = Delivery(
+            Ledger(database, policy.lease),
+            transport,
+            Letters(
+                name=name,
+                address=address,
+                bounces_to=settings.bounce_address or address,
+                public_url=settings.public_url,
+            ),
+            Witness(queue.redis, settings.queue_prefix),
+            policy,
+            outage,
+            checkpoint=checkpoint,
+        )
+        feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings))
+        queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
+        EventLog().listen_to(queue)
+        outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None
+        outage.on_resume = lambda: queue.worker.resume(EMAIL) if queue.worker else None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, queue.shutdown)
+        async with asyncio.TaskGroup() as group:
+            aides = [
+                group.create_task(aide()) for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run)
+            ]
+            log.info("worker started")
+            try:
+                await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(5))
+            finally:
+                for aide in aides:
+                    aide.cancel()
+        log.info("worker stopped")
+
+
+def _handler(delivery: Delivery) -> Callable[[Job, Context], Any]:
+    async def send_email(job: Job, _: Context) -> dict[str, Any]:
+        """One job of a reminder's revision → one delivery, in the queue's words."""
+        try:
+            id, rev = UUID(job.data["id"]), int(job.data["rev"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Abandon(f"this is no reminder's job: {type(error).__name__}") from error
+        outcome = await delivery.deliver(id, rev)
+        if outcome.wait is not None:
+            raise Retry("not yet", after=outcome.wait, counted=outcome.counted)
+        if outcome.failed is not None:
+            raise Abandon(outcome.failed)
+        return outcome.result
+
+    return send_email
+
+
+def _policy(settings: Settings) -> Policy:
+    missed = settings.missed_after_hours
+    return Policy(
+        may_write_to=settings.recipients.allow,
+        lease=settings.scaled(60),
+        give_up_after=timedelta(hours=settings.give_up_hours),
+        missed_after=timedelta(hours=missed) if missed is not None else None,
+        ambiguous_wait=settings.scaled(settings.ambiguous_wait_seconds),
+        on_ambiguous=settings.on_ambiguous,
+        outage_wait=settings.scaled(30),
+        time_scale=settings.timing_scale,
+    )
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(
+        window=timedelta(hours=settings.feed_window_hours),
+        sweep=settings.scaled(5),
+        audit=settings.scaled(30),
+        overdue=settings.scaled(5),
+        ambiguous_wait=settings.scaled(settings.ambiguous_wait_seconds),
+        direct_at_once=settings.smtp_connections,
+    )
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(command=settings.scaled(30), before_body=settings.scaled(90), after_dot=settings.scaled(600))
+
+
+class EventLog:
+    """Logs every queue-level event in one line: id, type, how long it ran, how late it was; never an address or a text."""
+
+    _remembered: Final = 10_000
+
+    def __init__(self) -> None:
+        self._types: OrderedDict[int, str] = OrderedDict()
+        self._started: dict[int, float] = {}
+
+    def listen_to(self, queue: Queue) -> None:
+        """Hear all events of this queue."""
+        for event in EVENTS:
+            queue.on(f"job {event}", self._writer(event))
+
+    def _writer(self, event: str) -> Callable[..., None]:
+        def write(job_id: int, *args: Any) -> None:
+            self._note(event, job_id, args)
+            facts = {"type": self._types.get(job_id), **self._facts(event, job_id, args)}
+            log.info(f"job {event}", id=job_id, **{name: value for name, value in facts.items() if value is not None})
+            if event in ("remove", "failed", "complete"):
+                self._started.pop(job_id, None)
+            if event == "remove":
+                self._types.pop(job_id, None)
+
+        return write
+
+    def _note(self, event: str, job_id: int, args: tuple[Any, ...]) -> None:
+        if event in ("enqueue", "start", "remove") and args:
+            self._types[job_id] = str(args[0])
+        if event == "start":
+            self._started[job_id] = time.monotonic()
+        while len(self._types) > self._remembered:
+            forgotten, _ = self._types.popitem(last=False)
+            self._started.pop(forgotten, None)
+
+    def _facts(self, event: str, job_id: int, args: tuple[Any, ...]) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        if event in ("complete", "failed", "failed attempt") and job_id in self._started:
+            facts["duration_ms"] = round((time.monotonic() - self._started[job_id]) * 1000, 1)
+        if event == "complete" and args and isinstance(args[0], dict):
+            facts |= {name: args[0].get(name) for name in ("lateness_ms", "code", "attempt", "skipped")}
+        if event in ("failed", "failed attempt") and args:
+            facts["why"] = args[0]
+        return facts
