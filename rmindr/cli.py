@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="rmindr: hand over a message and an instant; the mail goes out when it is due, once.",
 )
 
@@ -30,9 +31,10 @@ _STOP_S = 20
 @app.command()
 def dev() -> None:
     """Everything on this machine: queue, database, mail inbox, web and worker. Ctrl-C ends it all."""
-    from rmindr.dev import main as run_dev
+    # Its servers are not among what a dyno installs.
+    from rmindr import dev as everything
 
-    run_dev()
+    everything.main(_port())
 
 
 @app.command()
@@ -94,6 +96,11 @@ def main() -> None:
         for variable, problem in error.problems.items():
             print(f"rmindr: {variable} {problem}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _port() -> int:
+    """PORT alone: the other settings of `dev` are its own."""
+    return Settings.load(access="open").port
 
 
 def _settings() -> Settings:

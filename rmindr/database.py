@@ -48,7 +48,12 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: object) -> datetime | None:
         """ms → datetime."""
-        return None if value is None else _EPOCH + timedelta(milliseconds=value)
+        return None if value is None else from_ms(value)
+
+
+def from_ms(ms: int) -> datetime:
+    """The instant of these milliseconds since the epoch."""
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 class now(FunctionElement[datetime]):  # noqa: N801  (reads as SQL does)

@@ -51,11 +51,13 @@ class _Complaints:
             return None
 
 
-def draft(asked: Asked, *, clock: datetime) -> Draft:
-    """The draft that this request describes. Raises InvalidDraft with every complaint, e.g. {"to": "is missing"}."""
+def draft(asked: Asked, *, clock: datetime, partial: bool = False) -> Draft:
+    """The draft that this request describes. Raises InvalidDraft with every complaint, e.g. {"to": "is missing"}.
+
+    `partial`: one still being written, whose address and message may be missing; they are empty then."""
     complaints = _Complaints()
-    to = complaints.check("to", lambda: address(asked.to))
-    message = complaints.check("message", lambda: _message(asked.message))
+    to = complaints.check("to", lambda: "" if partial and not asked.to else address(asked.to))
+    message = complaints.check("message", lambda: "" if partial and not asked.message else _message(asked.message))
     subject = complaints.check("subject", lambda: _subject(asked.subject, asked.message))
     place = complaints.check("time_zone", lambda: times.zone(asked.time_zone or "UTC"))
     name = "when" if asked.when is not None and asked.due_at is None else "due_at"

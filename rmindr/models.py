@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import field_validator
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Text, UniqueConstraint, Uuid, text
 from sqlmodel import Field, SQLModel
 
-from rmindr.database import Instant
+from rmindr.database import Instant, from_ms
 
 
 class Status(StrEnum):
@@ -169,9 +171,16 @@ class ReminderChange(SQLModel):
     time_zone: str | None = None
     fold: int | None = Field(None, ge=0, le=1)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _never_null(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("must not be null; leave it out to keep it as it is")
+        return value
+
 
 class TimelineEvent(SQLModel):
-    """One line of a reminder's timeline."""
+    """One line of a reminder's timeline: created, claimed, put off, in doubt, outage, sent, failed, edited, cancelled …"""
 
     at: datetime
     event: str
@@ -179,6 +188,20 @@ class TimelineEvent(SQLModel):
     reply: str | None = None
     reason: str | None = None
     next_at: datetime | None = None
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> TimelineEvent:
+        """A line as the row keeps it: {"at": ms, "event": …, "after_ms": …}."""
+        at = from_ms(event["at"])
+        after = event.get("after_ms")
+        return cls(
+            at=at,
+            event=event["event"],
+            attempt=event.get("attempt"),
+            reply=event.get("reply"),
+            reason=event.get("reason"),
+            next_at=at + timedelta(milliseconds=after) if after is not None else None,
+        )
 
 
 class ReminderOut(SQLModel):
@@ -204,9 +227,9 @@ class ReminderOut(SQLModel):
 
 
 class Preview(SQLModel):
-    """What a reminder would be, with nothing stored: its instant, in both zones, in words."""
+    """What a reminder would be, with nothing stored: its instant, in its zone and in words."""
 
-    to: str
+    to: str | None
     subject: str
     due_at: datetime
     time_zone: str

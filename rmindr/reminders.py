@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import Result, and_, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from rmindr import drafts
+from rmindr import drafts, times
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
@@ -77,12 +77,18 @@ class Reminders:
         self._feed_window = feed_window
         self._clock = clock
 
-    def preview(self, asked: Asked) -> Draft:
-        """What this request would become; nothing is stored. Raises InvalidDraft."""
-        draft = drafts.draft(asked, clock=self._clock())
-        if not self._may_write_to(draft.to):
-            raise InvalidDraft({"to": "is not among the addresses that this service may write to"})
+    def preview(self, asked: Asked, *, partial: bool = False) -> Draft:
+        """What this request would become; nothing is stored. Raises InvalidDraft.
+
+        `partial`: address and message may still be missing."""
+        draft = drafts.draft(asked, clock=self._clock(), partial=partial)
+        if draft.to:
+            self._require_allowed(draft.to)
         return draft
+
+    def distance(self, due_at: datetime) -> str:
+        """How far off an instant is, in words."""
+        return times.distance_in_words(due_at - self._clock())
 
     async def schedule(self, asked: Asked, *, owner: str = "", idem_key: str | None = None) -> Reminder:
         """Promise one mail at one instant. The same `idem_key` with the same request answers the same reminder.
@@ -205,9 +211,12 @@ class Reminders:
         )
         clock = self._clock()
         draft = drafts.draft(asked, clock=min(clock, seen.due_at - timedelta(milliseconds=1)) if same_time else clock)
-        if not self._may_write_to(draft.to):
-            raise InvalidDraft({"to": "is not among the addresses that this service may write to"})
+        self._require_allowed(draft.to)
         return draft
+
+    def _require_allowed(self, address: str) -> None:
+        if not self._may_write_to(address):
+            raise InvalidDraft({"to": "is not among the addresses that this service may write to"})
 
     async def _by_key(self, owner: str, idem_key: str, asked: Asked) -> Reminder | None:
         async with self._database.statements() as connection:

@@ -117,6 +117,14 @@ def _instant(written: Written, place: ZoneInfo, fold: int | None) -> datetime:
     return (first, second)[fold].astimezone(UTC)
 
 
+def folds(wall: datetime, place: ZoneInfo) -> tuple[str, str] | None:
+    """The two readings of a wall time that the clocks show twice, e.g. ("UTC+2", "UTC+1"); None where it comes once."""
+    first, second = (wall.replace(tzinfo=place, fold=fold) for fold in (0, 1))
+    if (first.utcoffset() or timedelta(0)) <= (second.utcoffset() or timedelta(0)):
+        return None
+    return offset(first), offset(second)
+
+
 def offset(moment: datetime) -> str:
     """How far this aware time's clock is from UTC, e.g. `UTC+5:30`, `UTC−5`, `UTC`."""
     minutes = int((moment.utcoffset() or timedelta(0)).total_seconds() // 60)

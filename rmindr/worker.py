@@ -33,9 +33,18 @@ GRACE: Final = timedelta(seconds=20)
 
 
 async def run(settings: Settings, *, checkpoint: Callable[[str], None] = lambda _: None) -> None:
-    """Work until SIGTERM or SIGINT, then stop kindly. Raises SettingsError where no mail server is set.
+    """Work until SIGTERM or SIGINT, then stop kindly. Raises SettingsError where no mail server is set."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await work(settings, stopping, checkpoint=checkpoint)
 
-    `checkpoint` is called with the name of each step of a delivery; tests end the process there."""
+
+async def work(
+    settings: Settings, stopping: asyncio.Event, *, checkpoint: Callable[[str], None] = lambda _: None
+) -> None:
+    """Work until `stopping` is set. `checkpoint` is called with the name of each step of a delivery: tests end the
+    process there."""
     server = smtp_server(settings)
     name, address = settings.sender
     scaled = settings.scaled
@@ -69,11 +78,15 @@ async def run(settings: Settings, *, checkpoint: Callable[[str], None] = lambda 
         EventLog().listen_to(queue)
         outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None
         outage.on_resume = lambda: queue.worker.resume(EMAIL) if queue.worker else None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, queue.shutdown)
+
+        async def stop() -> None:
+            await stopping.wait()
+            queue.shutdown()
+
         async with asyncio.TaskGroup() as group:
             aides = [
-                group.create_task(aide()) for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run)
+                group.create_task(aide())
+                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, stop)
             ]
             log.info("worker started")
             try:

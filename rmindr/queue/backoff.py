@@ -11,9 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rmindr.queue.errors import InvalidJob
+
+# A thousand years: nothing is put off for longer, so that every instant in a job is a date.
+LONGEST_WAIT_MS: Final = 1000 * 365 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,12 @@ class Backoff:
         base = self.delay_ms if self.delay_ms is not None else current_delay_ms
         if base is None:
             return 0
-        if self.kind != "exponential":
-            return base
-        longest = math.inf if self.max_delay_ms is None else self.max_delay_ms - base / 2
-        # 2^62 ms is beyond any date; the bound keeps a long-failing job's exponent a number.
-        wait: float = min(longest, base / 2 * (2.0 ** min(attempts, 62) - 1), 2.0**53)
-        return max(0, math.floor(wait + 0.5))
+        wait: float = base
+        if self.kind == "exponential":
+            longest = math.inf if self.max_delay_ms is None else self.max_delay_ms - base / 2
+            # 2^62 ms is beyond any date; the bound keeps a long-failing job's exponent a number.
+            wait = min(longest, base / 2 * (2.0 ** min(attempts, 62) - 1))
+        return within_reason(math.floor(wait + 0.5))
 
     def to_wire(self) -> str:
         """The text of the hash field `backoff`, e.g. `{"type":"fixed","delay":200}`, or `true`."""
@@ -79,11 +82,16 @@ class Backoff:
         return cls(kind=wire["type"], delay_ms=_number(wire.get("delay")), max_delay_ms=_number(wire.get("maxDelay")))
 
 
+def within_reason(wait_ms: int) -> int:
+    """A wait that is neither less than nothing nor longer than a thousand years."""
+    return max(0, min(wait_ms, LONGEST_WAIT_MS))
+
+
 def _positive_ms(value: timedelta | None, name: str) -> int | None:
     if value is None:
         return None
-    if value <= timedelta(0):
-        raise InvalidJob(f"backoff: {name} must be longer than nothing, not {value}")
+    if not isinstance(value, timedelta) or not 1 <= value / timedelta(milliseconds=1) <= LONGEST_WAIT_MS:
+        raise InvalidJob(f"backoff: {name} must be a duration of 1 ms to 1000 years, not {value!r:.60}")
     return value // timedelta(milliseconds=1)
 
 

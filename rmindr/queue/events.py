@@ -50,7 +50,7 @@ def parse(message: str) -> Event | None:
     try:
         wire = json.loads(message)
         job_id, name, args = int(wire["id"]), wire["event"], wire["args"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     if not isinstance(name, str) or not isinstance(args, list):
         return None
@@ -60,34 +60,40 @@ def parse(message: str) -> Event | None:
 class Listener:
     """Hands the events of one queue to whoever asked for them, in order, on one subscribed connection."""
 
-    def __init__(self, redis: Redis, channel: str) -> None:
-        self._redis = redis
+    def __init__(self, channel: str) -> None:
         self._channel = channel
         self._callbacks: dict[tuple[str, int | None], list[Callback]] = defaultdict(list)
-        self.subscribed = asyncio.Event()
-
-    def __bool__(self) -> bool:
-        return bool(self._callbacks)
+        self._wanted = asyncio.Event()
+        self._subscribed = asyncio.Event()
 
     def on(self, event: str, callback: Callback, job_id: int | None = None) -> None:
         """Call back on this event, e.g. "complete": of one job, or of all (with the id in front)."""
         self._callbacks[event, job_id].append(callback)
+        self._wanted.set()
 
-    async def run(self) -> None:
-        """Listen until cancelled; a lost connection is made anew. What happens meanwhile is not seen: events are news,
-        the job's hash is the truth."""
+    async def subscribed(self) -> None:
+        """Subscribe, though nobody may have asked for anything yet, and wait until it is done."""
+        self._wanted.set()
+        await self._subscribed.wait()
+
+    async def run(self, redis: Redis) -> None:
+        """Listen until cancelled, from the moment when somebody wants to hear; a lost connection is made anew.
+
+        What happens meanwhile is not seen: events are news, the job's hash is the truth."""
+        await self._wanted.wait()
         pause = 0.1
         while True:
             try:
-                async with self._redis.pubsub(ignore_subscribe_messages=False) as channel:
+                async with redis.pubsub(ignore_subscribe_messages=False) as channel:
                     await channel.subscribe(self._channel)
                     pause = 0.1
                     await self._deliver(channel)
             except (RedisError, OSError) as error:
-                self.subscribed.clear()
                 log.warning("events interrupted", extra={"error": type(error).__name__})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
+            finally:
+                self._subscribed.clear()
 
     async def _deliver(self, channel: Any) -> None:
         asked = False
@@ -102,7 +108,7 @@ class Listener:
                 continue
             asked = False
             if message["type"] == "subscribe":
-                self.subscribed.set()
+                self._subscribed.set()
             elif message["type"] == "message" and (event := parse(message["data"])) is not None:
                 await self._dispatch(event)
 
@@ -123,5 +129,10 @@ async def _call(callback: Callback, *args: Any) -> None:
         answer = callback(*args)
         if inspect.isawaitable(answer):
             await answer
+    except asyncio.CancelledError:
+        # Its own, unless it is we who are told to stop.
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        log.warning("an event callback was cancelled")
     except Exception:
         log.exception("an event callback failed")

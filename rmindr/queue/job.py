@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from rmindr.queue.backoff import Backoff
+from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff
 from rmindr.queue.errors import InvalidJob, UnreadableJob
 
 PRIORITIES: Final = {"low": 10, "normal": 0, "medium": -5, "high": -10, "critical": -15}
 MAX_TYPE_LENGTH: Final = 200
 MAX_DATA_BYTES: Final = 512 * 1024
 # Scores are doubles and Kue's readers are JavaScript: beyond this, integers are no longer exact.
-_LARGEST_MS: Final = 2**53
+_LARGEST: Final = 2**53
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class State(StrEnum):
@@ -64,7 +64,7 @@ class NewJob:
         ]
 
     def as_created(self, job_id: int, now_ms: int) -> Job:
-        """The job that create.lua made of this at that instant of the server's clock."""
+        """The job that create.lua made of this at that instant of the server's clock; its data is the very object given."""
         after_ms, due_ms = delay_args(self.delay)
         promote_at = int(due_ms) if due_ms else now_ms + int(after_ms or 0)
         delayed = promote_at > now_ms
@@ -193,7 +193,7 @@ def priority_number(priority: int | float | str) -> str:
         if priority not in PRIORITIES:
             raise InvalidJob(f"priority must be a number or one of {', '.join(PRIORITIES)}, not {priority!r:.60}")
         return str(PRIORITIES[priority])
-    if isinstance(priority, bool) or not math.isfinite(priority) or abs(priority) >= _LARGEST_MS:
+    if isinstance(priority, bool) or not isinstance(priority, int | float) or not abs(priority) < _LARGEST:
         raise InvalidJob(f"priority must be a number or one of {', '.join(PRIORITIES)}, not {priority!r:.60}")
     return str(int(priority)) if priority == int(priority) else repr(float(priority))
 
@@ -204,39 +204,41 @@ def delay_args(delay: timedelta | datetime | None) -> tuple[str, str]:
         if delay.tzinfo is None:
             raise InvalidJob(f"delay must be a duration or an instant with a zone, not the naive {delay}")
         return "", str(to_ms(delay))
-    return _duration_ms(delay, "delay", least=None), ""
+    if isinstance(delay, timedelta) and delay < timedelta(milliseconds=1):
+        return "0", ""
+    return _duration_ms(delay, "delay"), ""
 
 
 def from_ms(text: str | int) -> datetime:
-    """The instant of these milliseconds since the epoch."""
-    ms = int(text)
-    return datetime.fromtimestamp(ms // 1000, UTC) + timedelta(milliseconds=ms % 1000)
+    """The instant of these milliseconds since the epoch. JavaScript may have written a fraction, which is cut off.
+
+    Raises ValueError or OverflowError where it is no number or no date."""
+    return _EPOCH + timedelta(milliseconds=int(float(text)))
 
 
 def to_ms(value: datetime | timedelta) -> int:
     """Whole milliseconds; an instant's remainder rounds up, so that nothing is ever due early."""
     if isinstance(value, timedelta):
         return value // timedelta(milliseconds=1)
-    return -((datetime.fromtimestamp(0, UTC) - value) // timedelta(milliseconds=1))
+    return -((_EPOCH - value) // timedelta(milliseconds=1))
 
 
-def _duration_ms(value: timedelta | None, name: str, *, least: int | None = 1) -> str:
+def _duration_ms(value: timedelta | None, name: str) -> str:
     if value is None:
         return ""
-    ms = to_ms(value)
-    if abs(ms) >= _LARGEST_MS or (least is not None and ms < least):
-        raise InvalidJob(f"{name} must be a duration of at least {least} ms, not {value}")
-    return str(ms)
+    if not isinstance(value, timedelta) or not 1 <= to_ms(value) <= LONGEST_WAIT_MS:
+        raise InvalidJob(f"{name} must be a duration of 1 ms to 1000 years, not {value!r:.60}")
+    return str(to_ms(value))
 
 
 def _count(value: int, name: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGEST_MS:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGEST:
         raise InvalidJob(f"{name} must be a whole number from 1, not {value!r:.60}")
     return str(value)
 
 
 def _key(unique: str | None) -> str:
-    if unique is not None and not 0 < len(unique) <= MAX_TYPE_LENGTH:
+    if unique is not None and (not isinstance(unique, str) or not 0 < len(unique) <= MAX_TYPE_LENGTH):
         raise InvalidJob(f"unique must be 1 to {MAX_TYPE_LENGTH} characters, not {unique!r:.60}")
     return unique or ""
 

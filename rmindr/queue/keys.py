@@ -90,4 +90,4 @@ def id_of(member: str) -> int | None:
     """The id behind a zid; None where the member is not one, e.g. written by hand."""
     _, bar, text = member.partition("|")
     text = text if bar else member
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 16 and text[0] != "0" else None

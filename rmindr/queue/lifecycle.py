@@ -21,17 +21,21 @@ A refusal changes nothing. Whatever calls wait while one of the same verb is in 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
+from rmindr.queue.backoff import LONGEST_WAIT_MS, within_reason
 from rmindr.queue.errors import InvalidJob, JobExists, JobNotFound, LeaseLost, UnreadableJob, WrongState
 from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, priority_number, to_json, to_ms
 from rmindr.queue.keys import Keys, id_of
-from rmindr.queue.scripts import Argument, Flights, Scripts, unavailable
+from rmindr.queue.scripts import Argument, Flights, Scripts, is_wrong_type, unavailable
 
 # One script holds Redis up for everybody: at this many jobs it takes a few milliseconds.
 PROMOTED_AT_ONCE: Final = 500
@@ -81,12 +85,15 @@ class Lifecycle:
         self._highest_id = max(self._highest_id, at_least)
 
     async def create(self, new: NewJob) -> tuple[Job, bool]:
-        """· → delayed | inactive. The job and True; or, where a living job holds the unique key, that one and False."""
-        job_id, now, *holder = await self._created(new.to_args())
-        if holder:
-            return Job.from_hash(int(job_id), _pairs(holder[0])), False
-        self.raise_ids(int(job_id))
-        return new.as_created(int(job_id), int(now)), True
+        """· → delayed | inactive. The job and True; or, where a living job holds the unique key, that one and False.
+
+        Raises InvalidJob; UnreadableJob where the holder is living, but nothing that can be answered."""
+        return await self._make(new, new.to_args())
+
+    async def create_many(self, news: Sequence[NewJob]) -> Sequence[tuple[Job, bool]]:
+        """Make many, each as `create` would, in order; where one of them is invalid, none."""
+        checked = [(new, new.to_args()) for new in news]
+        return await asyncio.gather(*(self._make(new, arguments) for new, arguments in checked))
 
     async def promote(self, limit: int = PROMOTED_AT_ONCE) -> int:
         """delayed → inactive. Make what is due ready to be taken, soonest first; answers how many."""
@@ -131,7 +138,7 @@ class Lifecycle:
 
     async def log(self, lease: Lease, line: str) -> None:
         """active → active. Write a line into the job's log. Raises LeaseLost, JobNotFound."""
-        await self._end("log", lease, line)
+        await self._end("log", lease, str(line))
 
     async def complete(self, lease: Lease, result: Any = None) -> None:
         """active → complete, or gone if the job says remove_on_complete. Raises LeaseLost, JobNotFound, InvalidJob."""
@@ -141,7 +148,7 @@ class Lifecycle:
         """active → delayed | inactive | failed. The run has failed; `wait_ms` None means for good.
 
         `message` goes out with the event, `text` (by default the same) stays in the job. Raises LeaseLost, JobNotFound."""
-        wait = "" if wait_ms is None else wait_ms
+        wait = "" if wait_ms is None else within_reason(wait_ms)
         return State(await self._end("fail", lease, message, text if text is not None else message, wait))
 
     async def expire(self, job: Job) -> State | None:
@@ -153,17 +160,21 @@ class Lifecycle:
 
     async def expired(self, now_ms: int) -> Sequence[Job]:
         """The active jobs whose ttl is over at this instant of the server's clock: what `expire` is for."""
-        # Kue's floor: scores below it are priorities of jobs without a ttl.
         with unavailable():
-            members: Any = await self._redis.zrangebyscore(
-                self._keys.in_state(State.ACTIVE), 100_000, now_ms, start=0, num=RESCUED_AT_ONCE
-            )
-        found = [await self.get(job_id) for job_id in map(id_of, members) if job_id is not None]
-        return [job for job in found if job is not None]
+            # Kue's floor: scores below it are priorities of jobs without a ttl.
+            members: Any = await self._redis.zrangebyscore(self._keys.in_state(State.ACTIVE), 100_000, now_ms)
+            # Only what is leased is ours to end; the rest must not stand in its way, however much it is.
+            ends: Any = await self._redis.zmscore(self._keys.leases, members) if members else []
+        ours = [id_of(member) for member, end in zip(members, ends, strict=True) if end is not None]
+        jobs = []
+        for job_id in filter(None, ours[:RESCUED_AT_ONCE]):
+            with contextlib.suppress(UnreadableJob):
+                jobs.append(await self.get(job_id))
+        return [job for job in jobs if job is not None]
 
     async def release(self, lease: Lease, wait: timedelta = timedelta(0)) -> State:
         """active → inactive | delayed. Give the job back; not an attempt. Raises LeaseLost, JobNotFound."""
-        return State(await self._end("release", lease, max(0, to_ms(wait))))
+        return State(await self._end("release", lease, within_reason(to_ms(wait))))
 
     async def rescue(self) -> Rescued:
         """active, lease lapsed → inactive | failed. Take jobs back from workers that are gone; each lost run counts."""
@@ -205,8 +216,20 @@ class Lifecycle:
     async def get(self, job_id: int) -> Job | None:
         """The job as it stands; None when there is none. Raises UnreadableJob."""
         with unavailable():
-            fields: Any = await self._redis.hgetall(self._keys.job(job_id))
+            try:
+                fields: Any = await self._redis.hgetall(self._keys.job(job_id))
+            except ResponseError as error:
+                if is_wrong_type(error):
+                    raise UnreadableJob(job_id, "it is no hash") from error
+                raise
         return Job.from_hash(job_id, fields) if fields else None
+
+    async def _make(self, new: NewJob, arguments: list[str | bytes]) -> tuple[Job, bool]:
+        job_id, now, *holder = await self._created(arguments)
+        if holder:
+            return Job.from_hash(int(job_id), _pairs(holder[0])), False
+        self.raise_ids(int(job_id))
+        return new.as_created(int(job_id), int(now)), True
 
     async def _create(self, news: list[list[str | bytes]]) -> Sequence[Any]:
         arguments = [argument for new in news for argument in new]
@@ -251,4 +274,8 @@ def _pairs(flat: Sequence[str]) -> dict[str, str]:
 
 
 def _until(instant_ms: str, now_us: str) -> timedelta | None:
-    return timedelta(microseconds=float(instant_ms) * 1000 - int(now_us)) if instant_ms else None
+    if not instant_ms:
+        return None
+    # What somebody else wrote may be no instant at all, e.g. inf.
+    wait_us = min(float(instant_ms) * 1000 - int(now_us), LONGEST_WAIT_MS * 1000)
+    return timedelta(microseconds=max(wait_us, 0))

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from rmindr.queue.backoff import Backoff
 from rmindr.queue.connections import connect, connect_blocking
@@ -17,7 +18,7 @@ from rmindr.queue.events import EVENTS, Callback, Listener
 from rmindr.queue.job import Job, NewJob, State, checked_type
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import Lifecycle, checked_id
-from rmindr.queue.scripts import unavailable
+from rmindr.queue.scripts import is_wrong_type, unavailable
 from rmindr.queue.worker import Handler, Process, Worker
 
 
@@ -31,8 +32,8 @@ class Queue:
         self._url = url
         self._processes: dict[str, Process] = {}
         self._worker: Worker | None = None
-        self._listener: Listener | None = None
-        self._callbacks: list[tuple[str, Callback, int | None]] = []
+        self._listener = Listener(self.keys.events)
+        self._hearing = False
 
     @classmethod
     @asynccontextmanager
@@ -86,8 +87,8 @@ class Queue:
         return job
 
     async def create_many(self, news: Sequence[NewJob]) -> Sequence[Job]:
-        """Make many, 500 to a round trip, in order; each as `create` would."""
-        made = await asyncio.gather(*(self.lifecycle.create(new) for new in news))
+        """Make many, 500 to a round trip, in order; each as `create` would, but none where one of them is invalid."""
+        made = await self.lifecycle.create_many(news)
         return [job for job, _ in made]
 
     async def get(self, job_id: int) -> Job | None:
@@ -131,7 +132,7 @@ class Queue:
             return []
         with unavailable():
             holders = await self.redis.hmget(self.keys.unique, list(uniques))
-        return [int(holder) if holder else None for holder in holders]
+        return [int(holder) if holder and holder.isdigit() else None for holder in holders]
 
     async def states(self, job_ids: Sequence[int]) -> Sequence[State | None]:
         """The states of these jobs; None for one that does not exist or is not whole. One round trip."""
@@ -139,7 +140,10 @@ class Queue:
             async with self.redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.hget(self.keys.job(job_id), "state")
-                found = await pipe.execute()
+                found = await pipe.execute(raise_on_error=False)
+            for error in found:
+                if isinstance(error, RedisError) and not is_wrong_type(error):
+                    raise error
         return [State(state) if state in list(State) else None for state in found]
 
     async def log(self, job_id: int) -> Sequence[str]:
@@ -156,33 +160,30 @@ class Queue:
         name = event if job_id is not None else event.removeprefix("job ")
         if name not in EVENTS or (job_id is None and not event.startswith("job ")):
             raise InvalidJob(f"there is no event {event!r}; queue level: {', '.join(f'job {name}' for name in EVENTS)}")
-        self._callbacks.append((name, callback, job_id))
-        if self._listener is not None:
-            self._listener.on(name, callback, job_id)
+        self._listener.on(name, callback, job_id)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Hear events inside the block; what is created in it is heard from its first event on."""
-        async with self._ear() as listener:
-            await listener.subscribed.wait()
+        async with self._ear():
+            await self._listener.subscribed()
             yield
 
     @asynccontextmanager
-    async def _ear(self) -> AsyncIterator[Listener]:
-        """A listener at work, subscribed as soon as Redis lets it."""
+    async def _ear(self) -> AsyncIterator[None]:
+        """The listener at work; where it works already, e.g. for `run` inside `listening`, once is enough."""
+        if self._hearing:
+            yield
+            return
+        self._hearing = True
         subscriber = connect_blocking(self._url)
-        self._listener = listener = Listener(subscriber, self.keys.events)
-        for name, callback, job_id in self._callbacks:
-            listener.on(name, callback, job_id)
+        ear = asyncio.create_task(self._listener.run(subscriber))
         try:
-            async with asyncio.TaskGroup() as group:
-                ear = group.create_task(listener.run())
-                try:
-                    yield listener
-                finally:
-                    ear.cancel()
+            yield
         finally:
-            self._listener = None
+            self._hearing = False
+            ear.cancel()
+            await asyncio.wait([ear])
             await subscriber.aclose()
 
     # Working
@@ -200,8 +201,7 @@ class Queue:
             stack.push_async_callback(blocking.aclose)
             self._worker = Worker(self.lifecycle, self.redis, blocking, self.keys, self._processes, **timings)
             try:
-                if self._callbacks:
-                    await stack.enter_async_context(self._ear())
+                await stack.enter_async_context(self._ear())
                 await self._worker.run(grace)
             finally:
                 self._worker = None

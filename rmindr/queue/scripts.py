@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, Final, Generic, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from rmindr.queue.errors import QueueUnavailable
 from rmindr.queue.keys import Keys
@@ -64,6 +64,11 @@ class unavailable:  # noqa: N801  (reads as a word at its use: `with unavailable
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, RedisError | OSError):
             raise QueueUnavailable(f"Redis: {type(error).__name__}: {error}"[:500]) from error
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """What stands under the key is of another kind than the command is for."""
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 class Flights(Generic[Item, Reply]):

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -24,7 +25,7 @@ from redis.exceptions import RedisError
 
 from rmindr.queue.connections import BLOCK
 from rmindr.queue.errors import InvalidJob, JobNotFound, LeaseLost, QueueUnavailable, Refused
-from rmindr.queue.job import Job, Lease, to_ms
+from rmindr.queue.job import Job, Lease, to_json, to_ms
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import Lifecycle
 
@@ -35,12 +36,18 @@ LEASE: Final = timedelta(seconds=60)
 TICK: Final = timedelta(seconds=5)
 # A job with a ttl is ended this much before Kue's own expiry timer would see it.
 _TTL_MARGIN: Final = timedelta(milliseconds=50)
+# How long the last word about a run may take when the worker is to stop.
+_GOODBYE: Final = timedelta(seconds=5)
+# As much as anybody reads of an exception.
+_LONGEST_TEXT: Final = 20_000
 
 
 class Retry(Exception):
     """Raised by a handler: try this job again after a while. `counted=False`: the run was not an attempt."""
 
     def __init__(self, reason: str = "", *, after: timedelta, counted: bool = True) -> None:
+        if not isinstance(after, timedelta):
+            raise TypeError(f"after must be a timedelta, not {after!r:.60}")
         super().__init__(reason or f"again in {after}")
         self.after = after
         self.counted = counted
@@ -70,6 +77,7 @@ class Context:
 
 
 Handler = Callable[[Job, Context], Awaitable[Any]]
+Ending = Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Process:
     concurrency: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """One job in the hands of its handler."""
 
@@ -111,13 +119,15 @@ class Worker:
         self._processes = processes
         self._lease = lease
         self._tick = tick
-        self._runs: dict[int, _Run] = {}
+        # Not by id: a run whose lease is lost may still be ending when the job is taken again.
+        self._runs: set[_Run] = set()
         self._held: set[str] = set()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._idle_types: frozenset[str] = frozenset()
         self._blocked_on: frozenset[str] = frozenset()
         self._waiting = asyncio.Event()
+        self._was_away = False
         self._bell = f"{keys.wake}:{secrets.token_hex(6)}"
 
     @property
@@ -148,7 +158,7 @@ class Worker:
                 await self._pump()
                 await self._drain(grace)
             finally:
-                for run in self._runs.values():
+                for run in self._runs:
                     run.task.cancel()
                 for aide in aides:
                     aide.cancel()
@@ -157,37 +167,54 @@ class Worker:
     # Claiming
 
     async def _pump(self) -> None:
-        token, lost_answer, pause = secrets.token_hex(8), False, 0.05
-        while not self._stopping.is_set():
-            self._wake.clear()
-            wanted = self._free_slots()
-            try:
-                claimed = await self._lifecycle.claim(
-                    wanted, token=token, lease=self._lease, worker=self.name, again=lost_answer
-                )
-            except QueueUnavailable as error:
-                # The claim may have happened: the same token asks again for what it took.
-                lost_answer = True
-                log.warning("claim failed", extra={"error": str(error)})
-                await self._sleep(timedelta(seconds=pause * random.uniform(0.5, 1.5)))
-                pause = min(pause * 2, 2.0)
-                continue
-            token, lost_answer, pause = secrets.token_hex(8), False, 0.05
-            for lease in claimed.leases:
-                self._start(lease)
-            self._note_idle(wanted, claimed.leases)
-            if self._blocked_on and not self._idle_types <= self._blocked_on:
-                await self._ring()
-            await self._sleep(min(self._tick, claimed.next_due_in or self._tick))
+        token, in_doubt, pause = secrets.token_hex(8), False, 0.05
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                wanted = self._free_slots()
+                again, in_doubt = in_doubt, True
+                try:
+                    claimed = await self._lifecycle.claim(
+                        wanted, token=token, lease=self._lease, worker=self.name, again=again
+                    )
+                except QueueUnavailable as error:
+                    # The claim may have happened: the same token asks again for what it took.
+                    self._was_away = True
+                    log.warning("claim failed", extra={"error": str(error)})
+                    await self._sleep(timedelta(seconds=pause * random.uniform(0.5, 1.5)))
+                    pause = min(pause * 2, 2.0)
+                    continue
+                if self._stopping.is_set():
+                    break
+                for lease in claimed.leases:
+                    self._start(lease)
+                token, in_doubt, pause = secrets.token_hex(8), False, 0.05
+                self._note_idle(wanted, claimed.leases)
+                if self._blocked_on and not self._idle_types <= self._blocked_on:
+                    await self._ring()
+                due = claimed.next_due_in
+                await self._sleep(self._tick if due is None else min(self._tick, due))
+        finally:
+            if in_doubt:
+                await self._give_back(token)
+
+    async def _give_back(self, token: str) -> None:
+        """Release what a claim took whose answer came too late or never; what cannot be, is rescued."""
+        with contextlib.suppress(QueueUnavailable, TimeoutError):
+            async with asyncio.timeout(_GOODBYE.total_seconds()):
+                claimed = await self._lifecycle.claim({}, token=token, lease=self._lease, worker=self.name, again=True)
+                for lease in claimed.leases:
+                    with contextlib.suppress(Refused):
+                        await self._lifecycle.release(lease)
 
     def _free_slots(self) -> dict[str, int]:
+        """How many jobs of each type may be taken. 0 is an answer too: their tokens are counted all the same."""
         busy: dict[str, int] = dict.fromkeys(self._processes, 0)
-        for run in self._runs.values():
+        for run in self._runs:
             busy[run.lease.job.type] += 1
         return {
-            type: max(0, process.concurrency - busy[type])
+            type: 0 if type in self._held else max(0, process.concurrency - busy[type])
             for type, process in self._processes.items()
-            if type not in self._held
         }
 
     def _note_idle(self, wanted: Mapping[str, int], leases: Sequence[Lease]) -> None:
@@ -242,54 +269,58 @@ class Worker:
     def _start(self, lease: Lease) -> None:
         task = self._group.create_task(self._perform(lease), name=f"{lease.job.type} {lease.job.id}")
         run = _Run(lease, task)
-        self._runs[lease.job.id] = run
+        self._runs.add(run)
         task.add_done_callback(lambda _: self._ended(run))
 
     def _ended(self, run: _Run) -> None:
-        self._runs.pop(run.lease.job.id, None)
+        self._runs.discard(run)
         # Where slots were free before this one, nothing was waiting for it.
         if run.lease.job.type not in self._idle_types or self._stopping.is_set():
             self._wake.set()
 
     async def _perform(self, lease: Lease) -> None:
-        job = lease.job
-        handler = self._processes[job.type].handler
+        # Told to stop, or the lease is lost: an unfinished run is given back if it is still ours, which is not an attempt.
+        ending: Ending = partial(self._lifecycle.release, lease)
+        try:
+            ending = await self._work(lease)
+            await self._settle(lease.job, ending, self._lease)
+        except asyncio.CancelledError:
+            await self._settle(lease.job, ending, _GOODBYE)
+            raise
+
+    async def _work(self, lease: Lease) -> Ending:
+        """Let the handler work, and answer how the run is to end."""
+        job, handler = lease.job, self._processes[lease.job.type].handler
+        fail, wait = partial(self._lifecycle.fail, lease), job.wait_ms_after_failure()
         try:
             async with asyncio.timeout(None) as limit:
-                context = Context(self._lifecycle, lease, lambda: _limit(limit, job))
                 _limit(limit, job)
-                result = await handler(job, context)
-            await self._settle(job, lambda: self._lifecycle.complete(lease, result))
+                result = await handler(job, Context(self._lifecycle, lease, lambda: _limit(limit, job)))
         except Retry as signal:
-            await self._put_off(lease, signal)
+            if signal.counted:
+                return partial(fail, _message(signal), wait_ms=to_ms(signal.after))
+            return partial(self._lifecycle.release, lease, signal.after)
         except Abandon as signal:
-            reason = str(signal)
-            await self._settle(job, lambda: self._lifecycle.fail(lease, reason, wait_ms=None))
+            return partial(fail, _message(signal), wait_ms=None)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            # A handler may end by a CancelledError of something that it waited for; then nobody has told us to stop.
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            if isinstance(error, TimeoutError) and limit.expired():
+                return partial(fail, "TTL exceeded", wait_ms=wait)
+            return partial(fail, _message(error), _text(error), wait_ms=wait)
+        try:
+            to_json(result, "result")
         except InvalidJob as error:
-            message = f"the handler's result: {error}"
-            await self._settle(job, lambda: self._lifecycle.fail(lease, message, wait_ms=job.wait_ms_after_failure()))
-        except asyncio.CancelledError:
-            # Stopping, or the lease is lost: given back if it is still ours. Neither is an attempt.
-            await self._settle(job, lambda: self._lifecycle.release(lease))
-            raise
-        except (Exception, SystemExit) as error:
-            message, text = _failure(error, ttl_over=isinstance(error, TimeoutError) and limit.expired())
-            wait = job.wait_ms_after_failure()
-            await self._settle(job, lambda: self._lifecycle.fail(lease, message, text, wait_ms=wait))
+            return partial(fail, f"the handler's result: {error}", wait_ms=wait)
+        return partial(self._lifecycle.complete, lease, result)
 
-    async def _put_off(self, lease: Lease, signal: Retry) -> None:
-        job = lease.job
-        if signal.counted:
-            wait = max(0, to_ms(signal.after))
-            await self._settle(job, lambda: self._lifecycle.fail(lease, str(signal), wait_ms=wait))
-        else:
-            await self._settle(job, lambda: self._lifecycle.release(lease, signal.after))
-
-    async def _settle(self, job: Job, end: Callable[[], Awaitable[Any]]) -> None:
-        """End a run, for as long as the lease may last: Redis may be away for a moment."""
+    async def _settle(self, job: Job, end: Ending, patience: timedelta) -> None:
+        """End a run, with patience: Redis may be away for a moment."""
         pause = 0.05
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._lease.total_seconds()):
+            async with asyncio.timeout(patience.total_seconds()):
                 while True:
                     try:
                         await end()
@@ -305,7 +336,7 @@ class Worker:
         log.error("run not settled: it will be rescued", extra={"id": job.id, "type": job.type})
 
     async def _drain(self, grace: timedelta) -> None:
-        tasks = [run.task for run in self._runs.values()]
+        tasks = [run.task for run in self._runs]
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=grace.total_seconds())
@@ -317,54 +348,72 @@ class Worker:
     # Upkeep
 
     async def _renew(self) -> None:
-        """Prolong all leases in one call, four times per lease; a handler whose lease is lost is cancelled."""
+        """Prolong all leases four times per lease, more eagerly while Redis is away."""
         while True:
-            await asyncio.sleep(self._lease.total_seconds() / 4)
-            runs = list(self._runs.values())
-            if not runs:
-                continue
+            wait = self._lease.total_seconds() / 4
             try:
-                lost = await self._lifecycle.renew([run.lease for run in runs], self._lease)
+                await self._prolong()
             except QueueUnavailable as error:
+                self._was_away = True
                 log.warning("leases not renewed", extra={"error": str(error)})
-                continue
-            for lease in lost:
-                run = self._runs.get(lease.job.id)
-                if run is not None and run.lease is lease and not run.lost:
-                    run.lost = True
-                    log.warning("lease lost", extra={"id": lease.job.id, "type": lease.job.type})
-                    run.task.cancel()
+                wait = min(wait, 1.0)
+            await asyncio.sleep(wait)
+
+    async def _prolong(self) -> None:
+        """Prolong all leases in one call; a handler whose lease is lost is cancelled."""
+        runs = list(self._runs)
+        if not runs:
+            return
+        lost = {id(lease) for lease in await self._lifecycle.renew([run.lease for run in runs], self._lease)}
+        for run in runs:
+            if id(run.lease) in lost and run in self._runs and not run.lost:
+                run.lost = True
+                log.warning("lease lost", extra={"id": run.lease.job.id, "type": run.lease.job.type})
+                run.task.cancel()
 
     async def _rescue(self) -> None:
         """Take jobs back from dead workers when their leases end, and end those whose ttl is over.
 
         A new lease lasts at least this long, so between two looks none can lapse unseen."""
         while True:
-            wait = self._lease
             try:
-                rescued = await self._lifecycle.rescue()
-                for job_id, state in rescued.jobs.items():
-                    log.warning("rescued from a lost worker", extra={"id": job_id, "state": str(state)})
-                for job in await self._lifecycle.expired(rescued.now_ms):
-                    await self._lifecycle.expire(job)
-                wait = min(self._lease, rescued.next_end_in or self._lease)
+                wait = await self._look_for_lost()
             except QueueUnavailable:
-                wait = self._tick
-            except Refused as refusal:
-                log.info("expiry came too late", extra={"why": str(refusal)})
-            await asyncio.sleep(max(wait.total_seconds(), 0.2) * random.uniform(1.0, 1.1))
+                self._was_away, wait = True, self._tick
+            await asyncio.sleep(max(wait.total_seconds(), 0.2) + self._lease.total_seconds() * random.uniform(0, 0.02))
+
+    async def _look_for_lost(self) -> timedelta:
+        """Rescue and expire what there is; answers how long nothing more can be lost."""
+        if self._was_away:
+            # Nobody could prolong a lease meanwhile: the living get time to do so before any of them counts as dead.
+            self._was_away = False
+            return self._lease / 4
+        await self._prolong()
+        rescued = await self._lifecycle.rescue()
+        for job_id, state in rescued.jobs.items():
+            log.warning("rescued from a lost worker", extra={"id": job_id, "state": str(state)})
+        for job in await self._lifecycle.expired(rescued.now_ms):
+            with contextlib.suppress(Refused):
+                await self._lifecycle.expire(job)
+        return self._lease if rescued.next_end_in is None else min(self._lease, rescued.next_end_in)
 
 
 def _limit(limit: asyncio.Timeout, job: Job) -> None:
-    if job.ttl is not None:
-        seconds = max(0.0, (job.ttl - _TTL_MARGIN).total_seconds())
+    """The handler's time begins anew."""
+    if job.ttl is not None and job.ttl > timedelta(0):
+        seconds = (job.ttl - min(_TTL_MARGIN, job.ttl / 10)).total_seconds()
         limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-def _failure(error: BaseException, *, ttl_over: bool) -> tuple[str, str]:
-    """The message of an exception, and the text that stays in the job: first line what went wrong, then where."""
-    if ttl_over:
-        return "TTL exceeded", "TTL exceeded"
-    message = str(error) or type(error).__name__
+def _message(error: BaseException) -> str:
+    """What an exception says, or its name where it says nothing."""
+    with contextlib.suppress(Exception):
+        if message := str(error):
+            return message[:_LONGEST_TEXT]
+    return type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    """The text that stays in the job: first line what went wrong, then where."""
     where = "".join(traceback.format_tb(error.__traceback__))
-    return message, f"{type(error).__name__}: {message}\n{where}"[:20_000]
+    return f"{type(error).__name__}: {_message(error)}\n{where}"[:_LONGEST_TEXT]

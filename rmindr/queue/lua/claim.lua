@@ -18,13 +18,6 @@ local function even_tokens(type)
   for _ = 1, math.min(missing, 100) do redis.call('LPUSH', tokens, '1') end
 end
 
--- A hash without what a job must have is set aside as failed, once, for a person to look at.
-local function set_aside(id, type)
-  if redis.call('TYPE', hash_of(id)).ok ~= 'hash' then return end
-  redis.call('HSET', hash_of(id), 'type', type, 'priority', '0', 'error', 'unreadable: a job needs type, state and priority')
-  enter({ id = id, type = type, priority = '0' }, 'failed', 'failed_at', int(now))
-end
-
 local function take(member, type)
   -- Out of both sets whatever it turns out to be: a ghost must not come up again.
   redis.call('ZREM', of_type(type, 'inactive'), member)
@@ -33,6 +26,11 @@ local function take(member, type)
   local job = read(id)
   if not job then return set_aside(id, type) end
   if job.state ~= 'inactive' then return end
+  if job.type ~= type then
+    -- Listed under a type that is not its own: where it belongs, those who work that type find it.
+    leave(job)
+    return enter(job, 'inactive')
+  end
   local hash = redis.call('HGETALL', hash_of(id))
   enter(job, 'active', 'started_at', int(now), 'workerId', worker .. ':' .. job.type .. ':1', 'lease', token)
   redis.call('ZADD', leases, int(now + lease), member)
@@ -40,10 +38,17 @@ local function take(member, type)
   taken[#taken + 1] = { id, hash }
 end
 
+local known = {}
 if ARGV[6] == '1' then
   for _, member in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-    local id = id_of(member)
-    if held(id, token) then taken[#taken + 1] = { id, redis.call('HGETALL', hash_of(id)) } end
+    local job = held(id_of(member), token)
+    if job then
+      -- Its run begins only now.
+      prolong(leases, member, now + lease)
+      if job.ttl > 0 then prolong(states.active, member, now + job.ttl) end
+      known[job.type] = (known[job.type] or 0) + 1
+      taken[#taken + 1] = { job.id, redis.call('HGETALL', hash_of(job.id)) }
+    end
   end
 end
 
@@ -54,7 +59,8 @@ if head[1] and tonumber(head[2]) <= now then
 end
 
 for at = 7, #ARGV, 2 do
-  local type, wanted = ARGV[at], tonumber(ARGV[at + 1])
+  local type = ARGV[at]
+  local wanted = math.max(0, tonumber(ARGV[at + 1]) - (known[type] or 0))
   local members = redis.call('ZRANGE', of_type(type, 'inactive'), 0, math.max(wanted, 1) - 1)
   for index = 1, math.min(wanted, #members) do take(members[index], type) end
   if #members > 0 then even_tokens(type) end

@@ -11,7 +11,8 @@ for at = 2, #ARGV, 3 do
   if job then
     local duration = int(math.max(0, now - job.started_at))
     leave(job)
-    redis.call('INCRBY', work_time, duration)
+    -- A sum that cannot be counted on is no reason to lose a result.
+    redis.pcall('INCRBY', work_time, duration)
     if not job.remove_on_complete then
       redis.call('HDEL', hash_of(id), 'lease')
       enter(job, 'complete', 'duration', duration, 'progress', '100',

@@ -12,6 +12,20 @@ local function holder(key)
   return job and job.state ~= 'complete' and job.state ~= 'failed' and id
 end
 
+-- An id that was never given: not before Redis was emptied, nor before the counter alone was lost.
+local function next_id()
+  local id
+  repeat
+    id = redis.call('INCR', ids)
+    if id <= tonumber(ARGV[2]) then
+      id = tonumber(ARGV[2]) + 1
+      redis.call('SET', ids, int(id))
+    end
+    id = int(id)
+  until redis.call('EXISTS', hash_of(id)) == 0
+  return id
+end
+
 local replies = {}
 for at = 3, #ARGV, 10 do
   local type, data, priority, delay, due, max_attempts, backoff, ttl, remove_on_complete, key = unpack(ARGV, at, at + 9)
@@ -19,12 +33,7 @@ for at = 3, #ARGV, 10 do
   if id then
     replies[#replies + 1] = { id, int(now), redis.call('HGETALL', hash_of(id)) }
   else
-    id = redis.call('INCR', ids)
-    if id <= tonumber(ARGV[2]) then
-      id = tonumber(ARGV[2]) + 1
-      redis.call('SET', ids, int(id))
-    end
-    id = int(id)
+    id = next_id()
     local promote_at = due ~= '' and tonumber(due) or now + tonumber(delay ~= '' and delay or 0)
     local fields = { 'type', type, 'data', data, 'priority', priority, 'created_at', int(now),
       'promote_at', int(math.max(promote_at, now)), 'max_attempts', max_attempts }

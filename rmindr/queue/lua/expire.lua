@@ -10,6 +10,7 @@ for at = 2, #ARGV, 3 do
   local ends = tonumber(redis.call('ZSCORE', states.active, zid(ARGV[at])) or 0)
   if not job then
     reply = 'missing'
+    set_aside(ARGV[at])
   elseif job.state == 'active' and job.lease ~= '' and job.attempts == tonumber(ARGV[at + 1]) and ends >= TTL_FLOOR and ends <= now then
     publish(job.id, 'ttl exceeded')
     reply = end_run(job, 'TTL exceeded', 'TTL exceeded', tonumber(ARGV[at + 2]))

@@ -2,7 +2,7 @@
 --
 -- Every script receives the same KEYS (keys.py). ARGV[1] is the instant in ms, or '' for the server's own clock, which
 -- is what production uses. A script is not rolled back when it fails, and a full Redis refuses a script whose first write
--- needs memory: so each checks before it writes, and frees before it adds.
+-- needs memory: so each checks before it writes, and those that a running job needs free before they add.
 
 local ids, types, jobs = KEYS[1], KEYS[2], KEYS[3]
 local states = { delayed = KEYS[4], inactive = KEYS[5], active = KEYS[6], complete = KEYS[7], failed = KEYS[8] }
@@ -28,8 +28,19 @@ local function log_of(id) return prefix .. 'job:' .. id .. ':log' end
 local function of_type(type, state) return prefix .. 'jobs:' .. type .. ':' .. state end
 local function tokens_of(type) return prefix .. type .. ':jobs' end
 local function zid(id) return string.format('%02d|%s', #id, id) end
-local function id_of(member) return string.match(member, '|(.*)$') or member end
 local function json(text) return text and cjson.encode(text) or 'null' end
+
+-- The id behind a member; '' where it is none, e.g. written by hand: ids are plain positive integers.
+local function id_of(member)
+  local id = string.match(member, '|(.*)$') or member
+  return #id <= 16 and string.match(id, '^[1-9]%d*$') or ''
+end
+
+-- A number out of a hash that anybody may have written to; nil for what Redis or JavaScript could not count with.
+local function number(text)
+  local value = tonumber(text or '')
+  return value and value > -2 ^ 53 and value < 2 ^ 53 and value or nil
+end
 
 -- {"id":7,"event":"start","args":["start","email",null]}: `arguments` is JSON already, without its brackets.
 local function publish(id, event, arguments)
@@ -41,12 +52,13 @@ end
 local function read(id)
   local values = redis.pcall('HMGET', hash_of(id), 'type', 'state', 'priority', 'attempts', 'max_attempts', 'ttl',
     'lease', 'started_at', 'removeOnComplete', 'unique', 'losses', 'promote_at')
-  if values.err or not (values[1] and values[2] and tonumber(values[3] or '')) then return nil end
-  local function number(index, otherwise) return tonumber(values[index] or '') or otherwise end
+  local priority = not values.err and number(values[3])
+  if id == '' or not (priority and values[1] and values[2]) then return nil end
   return {
-    id = id, type = values[1], state = values[2], priority = values[3], attempts = number(4, 0),
-    max_attempts = number(5, 1), ttl = number(6, 0), lease = values[7] or '', started_at = number(8, now),
-    remove_on_complete = values[9], unique = values[10], losses = number(11, 0), promote_at = number(12, now),
+    id = id, type = values[1], state = values[2], priority = string.format('%.17g', priority),
+    attempts = number(values[4]) or 0, max_attempts = number(values[5]) or 1, ttl = number(values[6]) or 0,
+    lease = values[7] or '', started_at = number(values[8]) or now, remove_on_complete = values[9], unique = values[10],
+    losses = number(values[11]) or 0, promote_at = number(values[12]) or now,
   }
 end
 
@@ -80,7 +92,8 @@ local function enter(job, state, ...)
   if state == 'delayed' then
     score = int(job.promote_at)
   elseif state == 'active' then
-    score = job.ttl > 0 and int(now + job.ttl) or tostring(-math.abs(tonumber(job.priority)))
+    -- 0 less: the negative of nothing would be written as -0.
+    score = job.ttl > 0 and int(now + job.ttl) or string.format('%.17g', 0 - math.abs(tonumber(job.priority)))
   end
   redis.call('HSET', hash_of(job.id), 'state', state, 'updated_at', int(now), ...)
   redis.call('ZADD', states[state], score, member)
@@ -94,13 +107,19 @@ local function enter(job, state, ...)
   end
 end
 
+-- Move a member of a set of instants to a later one. Out and in again: a full Redis would refuse the mere change.
+local function prolong(set, member, instant)
+  redis.call('ZREM', set, member)
+  redis.call('ZADD', set, int(instant), member)
+end
+
 -- Give the unique key back, if this job is the one that holds it.
 local function free_unique(job)
   if job.unique and redis.call('HGET', unique, job.unique) == job.id then redis.call('HDEL', unique, job.unique) end
 end
 
--- Nothing of the job stays behind, whatever sets a stale hand may have left it in.
-local function erase(job)
+-- Take a job out of all sets, whichever a stale hand may have left it in.
+local function unlist(job)
   local member = zid(job.id)
   for state, set in pairs(states) do
     redis.call('ZREM', set, member)
@@ -108,22 +127,51 @@ local function erase(job)
   end
   redis.call('ZREM', jobs, member)
   redis.call('ZREM', leases, member)
+end
+
+-- Nothing of the job stays behind.
+local function erase(job)
+  unlist(job)
   free_unique(job)
   redis.call('DEL', hash_of(job.id), log_of(job.id))
   publish(job.id, 'remove', json(job.type))
 end
 
+-- The type that the hash itself names; '' where there is none.
+local function type_in_hash(id)
+  local type = redis.pcall('HGET', hash_of(id), 'type')
+  return type and not type.err and type or ''
+end
+
+-- What `read` cannot read is set aside as failed, once, for a person to look at; where there is no hash, nothing is left.
+-- `type`: where it was found, for a hash that does not say.
+local function set_aside(id, type)
+  local own = type_in_hash(id)
+  type = own ~= '' and own or type or ''
+  unlist({ id = id, type = type })
+  if type == '' or redis.call('TYPE', hash_of(id)).ok ~= 'hash' then return end
+  redis.call('HSET', hash_of(id), 'type', type, 'priority', '0', 'error', 'unreadable: a job needs type, state and priority')
+  redis.call('HSETNX', hash_of(id), 'created_at', int(now))
+  redis.call('HSETNX', hash_of(id), 'data', '{}')
+  redis.call('ZADD', jobs, '0', zid(id))
+  enter({ id = id, type = type, priority = '0' }, 'failed', 'failed_at', int(now))
+end
+
+-- A log that is no list is somebody else's doing, and no reason to lose a run.
 local function append_log(id, line)
-  redis.call('RPUSH', log_of(id), line)
-  redis.call('LTRIM', log_of(id), -LOG_LINES, -1)
+  redis.pcall('LTRIM', log_of(id), 1 - LOG_LINES, -1)
+  redis.pcall('RPUSH', log_of(id), line)
 end
 
 local function promote_due(limit)
   local promoted = 0
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', states.delayed, '-inf', int(now), 'LIMIT', 0, limit)) do
-    local job = read(id_of(member))
+    local id = id_of(member)
+    local job = read(id)
     redis.call('ZREM', states.delayed, member)
-    if job and job.state == 'delayed' then
+    if not job then
+      set_aside(id)
+    elseif job.state == 'delayed' then
       publish(job.id, 'promotion')
       leave(job)
       enter(job, 'inactive')

@@ -7,7 +7,7 @@
 local replies = {}
 for at = 3, #ARGV, 2 do
   local job, refusal = held(ARGV[at], ARGV[at + 1])
-  if job then redis.call('ZADD', leases, int(now + tonumber(ARGV[2])), zid(job.id)) end
+  if job then prolong(leases, zid(job.id), now + tonumber(ARGV[2])) end
   replies[#replies + 1] = refusal or 'ok'
 end
 return replies

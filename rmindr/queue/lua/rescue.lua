@@ -9,7 +9,9 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'L
   local id = id_of(member)
   local job = read(id)
   redis.call('ZREM', leases, member)
-  if job and job.state == 'active' then
+  if not job then
+    set_aside(id)
+  elseif job.state == 'active' then
     job.losses = job.losses + 1
     redis.call('HSET', hash_of(id), 'losses', int(job.losses))
     local lost = 'worker lost (' .. int(job.losses) .. ' of ' .. ARGV[3] .. ')'

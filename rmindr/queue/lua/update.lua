@@ -27,8 +27,9 @@ end
 redis.call('ZADD', jobs, job.priority, zid(id))
 if target == 'inactive' and job.state == 'inactive' then
   -- It waits already and has its token: another enqueue would wake somebody for nothing.
-  redis.call('ZADD', states.inactive, job.priority, zid(id))
-  redis.call('ZADD', of_type(job.type, 'inactive'), job.priority, zid(id))
+  -- XX: a member that is missing may be in the hands of a Kue worker, which takes it out before it says so.
+  redis.call('ZADD', states.inactive, 'XX', job.priority, zid(id))
+  redis.call('ZADD', of_type(job.type, 'inactive'), 'XX', job.priority, zid(id))
   redis.call('HSET', hash_of(id), unpack(fields))
 else
   leave(job)

@@ -1,0 +1,209 @@
+"""The JSON API for reminders: each route calls one method below it, and answers what that returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from sqlmodel import SQLModel
+
+from rmindr import times
+from rmindr.drafts import Asked
+from rmindr.models import (
+    WAITING,
+    Preview,
+    Reminder,
+    ReminderChange,
+    ReminderIn,
+    ReminderOut,
+    Status,
+    TimelineEvent,
+)
+from rmindr.reminders import Reminders
+from rmindr.web.bodies import StrictRoute
+from rmindr.web.problems import Problem
+
+_PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": description}
+    for status, description in {
+        400: "The body is not JSON.",
+        403: "Not from here.",
+        404: "No such reminder.",
+        409: "The mail has left, or is leaving.",
+        413: "The body is too large.",
+        415: "The body is not said to be JSON.",
+        422: "What was asked for cannot be a reminder; `errors` says why, field by field.",
+        503: "The database does not answer; try again with the same Idempotency-Key.",
+    }.items()
+}
+
+router = APIRouter(prefix="/api", tags=["reminders"], route_class=StrictRoute)
+
+
+class Page(SQLModel):
+    """Reminders, newest first; `next` is the cursor of the page after, and null on the last."""
+
+    items: list[ReminderOut]
+    next: str | None
+
+
+class PreviewIn(ReminderChange):
+    """A reminder that is still being written."""
+
+
+def reminders_of(request: Request) -> Reminders:
+    """The reminders of this application."""
+    reminders: Reminders = request.app.state.reminders
+    return reminders
+
+
+Books = Annotated[Reminders, Depends(reminders_of)]
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: _PROBLEMS[status] for status in (*statuses, 422, 503)}
+
+
+@router.post(
+    "/reminders",
+    status_code=201,
+    response_description="The reminder; `Location` is its address.",
+    operation_id="createReminder",
+    summary="Schedule one mail at one instant",
+    responses=_problems(400, 413, 415),
+)
+async def create(
+    body: ReminderIn,
+    response: Response,
+    books: Books,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
+) -> ReminderOut:
+    """Answered with 201, it is committed: it will be handed to the mail server, never early, or be shown as failed with
+    the reason. The same `Idempotency-Key` with the same body answers the same reminder."""
+    reminder = await books.schedule(asked(body), idem_key=idempotency_key)
+    response.headers["Location"] = f"/api/reminders/{reminder.id}"
+    return shown(reminder)
+
+
+@router.post(
+    "/reminders/preview",
+    operation_id="previewReminder",
+    response_description="What it would be.",
+    summary="See what a reminder would be, with nothing stored",
+    responses=_problems(400, 413, 415),
+)
+async def preview(body: PreviewIn, books: Books) -> Preview:
+    """What is given is checked as for a real one; `to` and `message` may still be missing."""
+    return preview_of(books, asked(body))
+
+
+@router.get(
+    "/reminders",
+    operation_id="listReminders",
+    response_description="A page of them.",
+    summary="List reminders, newest first",
+    responses=_problems(403),
+)
+async def newest(
+    request: Request,
+    books: Books,
+    status: Status | None = None,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> Page:
+    """Pages hold their place when reminders are added meanwhile."""
+    if not request.app.state.may_list:
+        # Whose they are is not known before there are sign-ins; one reminder is opened by its id, which cannot be guessed.
+        raise HTTPException(403, "Listing all reminders is possible on loopback only.")
+    page = await books.newest(status=status, before=_cursor(cursor), limit=limit)
+    return Page(items=[shown(each) for each in page], next=str(page[-1].id) if len(page) == limit else None)
+
+
+@router.get(
+    "/reminders/{id}",
+    operation_id="readReminder",
+    response_description="The reminder.",
+    summary="Read one reminder",
+    responses=_problems(404),
+)
+async def read(id: UUID, books: Books) -> ReminderOut:
+    """As it stands, with its timeline."""
+    return shown(await books.find(id))
+
+
+@router.patch(
+    "/reminders/{id}",
+    operation_id="editReminder",
+    response_description="The reminder as it is now.",
+    summary="Change a reminder that has not left",
+    responses=_problems(400, 404, 409, 413, 415),
+)
+async def edit(id: UUID, body: ReminderChange, books: Books) -> ReminderOut:
+    """What is left out stays. Answered with 200, the old version is never sent; with 409, the mail has left or is
+    leaving."""
+    return shown(await books.edit(id, asked(body)))
+
+
+@router.delete(
+    "/reminders/{id}",
+    operation_id="cancelReminder",
+    response_description="The reminder, cancelled.",
+    summary="Cancel a reminder that has not left",
+    responses=_problems(404, 409),
+)
+async def cancel(id: UUID, books: Books) -> ReminderOut:
+    """Answered with 200, it is never sent; with 409, the mail has left or is leaving."""
+    return shown(await books.cancel(id))
+
+
+def asked(body: ReminderIn | ReminderChange) -> Asked:
+    """The request's fields, as the drafts know them."""
+    return Asked(**body.model_dump())
+
+
+def preview_of(books: Reminders, request: Asked) -> Preview:
+    """What this request would become."""
+    draft = books.preview(request, partial=True)
+    place = ZoneInfo(draft.time_zone)
+    local = draft.due_at.astimezone(place)
+    return Preview(
+        to=draft.to or None,
+        subject=draft.subject,
+        due_at=draft.due_at,
+        time_zone=draft.time_zone,
+        local_time=local.isoformat(timespec="milliseconds"),
+        sentence=f"Sends {times.in_words(draft.due_at, place)}, in {books.distance(draft.due_at)}.",
+    )
+
+
+def shown(reminder: Reminder) -> ReminderOut:
+    """A row as a program sees it."""
+    return ReminderOut(
+        id=reminder.id,
+        to=reminder.recipient,
+        subject=reminder.subject,
+        message=reminder.message,
+        due_at=reminder.due_at,
+        time_zone=reminder.time_zone,
+        status=Status(reminder.status),
+        reason=reminder.reason,
+        revision=reminder.rev,
+        attempts=reminder.attempt,
+        next_attempt_at=reminder.next_at if reminder.status in WAITING else None,
+        created_at=reminder.created_at,
+        updated_at=reminder.updated_at,
+        sent_at=reminder.accepted_at,
+        lateness_ms=reminder.lateness_ms,
+        may_have_arrived_twice=reminder.ambiguous > 0 and reminder.status == Status.SENT,
+        timeline=[TimelineEvent.of(event) for event in reminder.events],
+    )
+
+
+def _cursor(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text is not None else None
+    except ValueError:
+        raise HTTPException(422, "This cursor is none of ours; take `next` of the page before.") from None

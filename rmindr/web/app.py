@@ -1,0 +1,102 @@
+"""The web application: what it is made of, in what order, and who may see what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.resources import files
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from rmindr import __version__
+from rmindr.database import Database
+from rmindr.mail.inbox import Inbox
+from rmindr.queue import Queue
+from rmindr.reminders import Reminders
+from rmindr.settings import Settings
+from rmindr.web import api, health, inbox, pages
+from rmindr.web.guards import BodyLimit, HttpsOnly, KnownHost, LastResort, RequestId, SecurityHeaders, known_hosts
+from rmindr.web.problems import answer_errors
+
+# A POST waits for the queue at most this long; the feeder does what it could not.
+_QUEUE_PATIENCE: Final = timedelta(seconds=0.5)
+
+
+def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
+    """The application for these settings; `mails` adds the inbox of `rmindr dev`. Opens nothing before it is started."""
+
+    @asynccontextmanager
+    async def opened(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            Database.open(settings.database_url.get_secret_value()) as database,
+            Queue.open(
+                settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=_QUEUE_PATIENCE
+            ) as queue,
+        ):
+            app.state.database = database
+            app.state.queue = queue
+            app.state.reminders = Reminders(
+                database,
+                queue,
+                may_write_to=settings.recipients.allow,
+                feed_window=timedelta(hours=settings.feed_window_hours),
+            )
+            yield
+
+    app = FastAPI(
+        title="rmindr",
+        version=__version__,
+        description="Hand over a message and an instant; the mail goes out when it is due, once.",
+        lifespan=opened,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    local = settings.access == "open"
+    https = (settings.public_url or "").startswith("https:")
+    app.state.may_list = local
+    app.state.metrics_token = settings.metrics_token
+    app.state.metrics_open = local
+    app.state.templates = pages.templates()
+    app.state.templates.globals |= {
+        "inbox": mails is not None,
+        "base": settings.public_url or f"http://localhost:{settings.port}",
+    }
+    app.state.inbox = mails
+    for router in (api.router, pages.router, health.router, *([inbox.router] if mails is not None else [])):
+        app.include_router(router)
+    app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
+    answer_errors(app)
+    # The last added is the first to see a request.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(LastResort)
+    app.add_middleware(HttpsOnly, enabled=https and bool(settings.trusted_proxies))
+    app.add_middleware(KnownHost, hosts=known_hosts(settings.public_url, loopback_only=local))
+    app.add_middleware(SecurityHeaders, https=https)
+    app.add_middleware(RequestId, trusted_proxies=settings.trusted_proxies or 0)
+    return app
+
+
+class _Static(StaticFiles):
+    """Static files under an address that changes with their content, so that browsers may keep them for ever."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request: /static/<hash>/<name>."""
+
+        async def answer(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
+                headers = message["headers"]
+                assert isinstance(headers, list)  # noqa: S101  (ASGI says so)
+                headers.append((b"cache-control", b"public, max-age=31536000, immutable"))
+            await send(message)
+
+        await super().__call__(scope, receive, answer)  # type: ignore[arg-type]
+
+    def get_path(self, scope: Scope) -> str:
+        """The file's name, without the hash before it."""
+        return super().get_path(scope).rpartition("/")[2]

@@ -1,0 +1,75 @@
+"""How a request's body becomes values, strictly: JSON that is JSON, forms that are UTF-8, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from email.message import Message
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+
+_JSON: Final = ("application/json", "application/merge-patch+json")
+_FORM: Final = "application/x-www-form-urlencoded"
+_MAX_FIELDS: Final = 30
+
+
+class _StrictRequest(Request):
+    """A request whose JSON has no NaN, no lone surrogates, no deep nesting, and nothing behind it."""
+
+    async def json(self) -> Any:
+        """The body as values. Raises HTTPException 400."""
+        try:
+            return from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as error:
+            raise HTTPException(400, f"The body is not JSON: {error}.") from None
+
+
+class StrictRoute(APIRoute):
+    """A JSON route: another content type is refused with 415 before the body is looked at."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler behind that check."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            if self.body_field is not None and _content_type(request) not in _JSON:
+                raise HTTPException(415, "Send the body as application/json.")
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+async def form_fields(request: Request) -> tuple[dict[str, str], frozenset[str]]:
+    """The fields of a posted form, and the names of those whose bytes were not UTF-8 (each such byte reads �).
+
+    Raises HTTPException: 415 for another content type, 400 for a field given twice."""
+    if _content_type(request) != _FORM:
+        raise HTTPException(415, f"Send the form as {_FORM}.")
+    try:
+        pairs = parse_qsl(
+            (await request.body()).decode("latin-1"),
+            keep_blank_values=True,
+            encoding="latin-1",
+            max_num_fields=_MAX_FIELDS,
+        )
+    except ValueError:
+        raise HTTPException(400, "The form has more fields than it could have.") from None
+    fields: dict[str, str] = {}
+    undecodable = set()
+    for name, value in pairs:
+        if name in fields:
+            raise HTTPException(400, f"The field «{name[:40]}» was given twice.")
+        raw = value.encode("latin-1")
+        fields[name] = raw.decode(errors="replace")
+        if fields[name].encode() != raw:
+            undecodable.add(name)
+    return fields, frozenset(undecodable)
+
+
+def _content_type(request: Request) -> str:
+    message = Message()
+    message["content-type"] = request.headers.get("content-type", "")
+    return message.get_content_type() if message["content-type"] else ""
