@@ -189,7 +189,7 @@ class Delivery:
         return await self._after_the_mark(reminder, clock)
 
     async def _quarantine(self, reminder: Reminder) -> Outcome:
-        if reminder.crashes < CRASHES_ALLOWED:
+        if reminder.crashes + 1 < CRASHES_ALLOWED:
             # It could be claimed after all: it changed between the two looks.
             return Outcome(wait=timedelta(milliseconds=1))
         await self._ledger.settle(reminder, Status.FAILED, "It could not be processed.")
@@ -208,7 +208,7 @@ class Delivery:
         if (
             self._policy.on_ambiguous == "hold"
             or reminder.ambiguous >= RESENDS_ALLOWED
-            or reminder.crashes >= CRASHES_ALLOWED
+            or reminder.crashes + 1 >= CRASHES_ALLOWED
         ):
             why = "The worker was lost before the mail server's answer was written down; the mail may have arrived."
             await self._ledger.settle(reminder, Status.UNCERTAIN, why)

@@ -47,6 +47,7 @@ from rmindr.models import WAITING, Reminder, Status
 reminders = cast(Table, Reminder.__table__)  # type: ignore[attr-defined]
 row = reminders.c
 
+# A reminder whose worker was lost this often is not tried again; a lapsed lease is the loss that is about to be counted.
 CRASHES_ALLOWED: Final = 3
 RESENDS_ALLOWED: Final = 2
 # A timeline is for people: beyond this it stops growing, whatever goes on.
@@ -199,7 +200,7 @@ class Ledger:
 
 
 def _claim(lease_end: Any, *, marked: bool) -> Update:
-    lapsed = and_(row.status == Status.SENDING, row.lease_until < now(), row.crashes < CRASHES_ALLOWED)
+    lapsed = and_(row.status == Status.SENDING, row.lease_until < now(), row.crashes + 1 < CRASHES_ALLOWED)
     whose = row.marked_at.is_not(None) if marked else row.marked_at.is_(None)
     free = and_(row.status.in_(WAITING), row.next_at <= now())
     crashed = case((row.status == Status.SENDING, 1), else_=0)

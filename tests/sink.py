@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,43 @@ class Drop(Exception):
 
 @dataclass
 class Session:
-    """One connection: what was said on it, line by line, and what came before."""
+    """One connection: what was said on it, line by line, and what came before; `ended` is set when it is over.
+
+    A reply that is more than a line may read and write the connection itself."""
 
     number: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
     lines: list[str] = field(default_factory=list)
     sender: str = ""
     recipients: list[str] = field(default_factory=list)
     secure: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def said(self, verb: str) -> list[str]:
+        """The commands with this verb."""
+        return [line for line in self.lines if line.partition(" ")[0].upper() == verb]
+
+    async def never(self) -> str:
+        """The answer that does not come: whatever else is said, until the client has gone. Raises Drop."""
+        while line := await self.reader.readline():
+            self.lines.append(line.decode("latin-1").rstrip("\r\n"))
+        raise Drop
 
 
 Reply = str | Callable[[Session], "str | Awaitable[str]"]
+
+
+_DEFAULTS: Final = {
+    "STARTTLS": "220 go ahead",
+    "AUTH": "235 2.7.0 welcome",
+    "MAIL": "250 2.1.0 ok",
+    "RCPT": "250 2.1.5 ok",
+    "DATA": "354 go ahead",
+    "RSET": "250 2.0.0 ok",
+    "NOOP": "250 2.0.0 ok",
+    "QUIT": "221 2.0.0 bye",
+}
 
 
 class Sink:
@@ -72,7 +99,9 @@ class Sink:
         await self.listen()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.hush()
 
     async def listen(self) -> None:
@@ -103,7 +132,7 @@ class Sink:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        session = Session(len(self.sessions), secure=self._implicit_tls)
+        session = Session(len(self.sessions), reader, writer, secure=self._implicit_tls)
         self.sessions.append(session)
         try:
             await self._converse(session, reader, writer)
@@ -112,6 +141,7 @@ class Sink:
         finally:
             self._connections.discard(task)
             writer.transport.abort()
+            session.ended.set()
 
     async def _converse(self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._answer("greeting", session, writer, "220 sink ESMTP")
@@ -119,34 +149,39 @@ class Sink:
             text = line.decode("latin-1").rstrip("\r\n")
             session.lines.append(text)
             verb = text.partition(" ")[0].upper()
-            if verb == "EHLO":
-                names = [*self.extensions, *(["STARTTLS"] if self._tls and not session.secure else [])]
-                lines = ["sink", *names]
-                default = "\r\n".join(f"250{' ' if at == len(lines) - 1 else '-'}{name}" for at, name in enumerate(lines))
-                await self._answer("EHLO", session, writer, default)
-            elif verb == "STARTTLS":
-                if (await self._answer("STARTTLS", session, writer, "220 go ahead")).startswith("220"):
-                    assert self._tls is not None
-                    await writer.start_tls(self._tls)
-                    session.secure = True
-            elif verb == "AUTH":
-                await self._answer("AUTH", session, writer, "235 2.7.0 welcome")
-            elif verb == "MAIL":
-                session.sender, session.recipients = _address(text), []
-                await self._answer("MAIL", session, writer, "250 2.1.0 ok")
-            elif verb == "RCPT":
-                if (await self._answer("RCPT", session, writer, "250 2.1.5 ok", _address(text))).startswith("2"):
-                    session.recipients.append(_address(text))
-            elif verb == "DATA":
-                if (await self._answer("DATA", session, writer, "354 go ahead")).startswith("354"):
-                    await self._take(session, reader, writer)
-            elif verb in ("RSET", "NOOP"):
-                await self._answer(verb, session, writer, "250 2.0.0 ok")
-            elif verb == "QUIT":
-                await self._answer("QUIT", session, writer, "221 2.0.0 bye")
+            answer = await self._answer(
+                verb, session, writer, self._default(verb, session), _address(text) if verb == "RCPT" else ""
+            )
+            if verb == "QUIT":
                 return
-            else:
-                await self._answer(verb, session, writer, "502 5.5.1 unknown")
+            await self._follow(verb, text, answer, session, reader, writer)
+
+    def _default(self, verb: str, session: Session) -> str:
+        if verb == "EHLO":
+            lines = ["sink", *self.extensions, *(["STARTTLS"] if self._tls and not session.secure else [])]
+            return "\r\n".join(f"250{' ' if line is lines[-1] else '-'}{line}" for line in lines)
+        return _DEFAULTS.get(verb, "502 5.5.1 unknown")
+
+    async def _follow(
+        self,
+        verb: str,
+        text: str,
+        answer: str,
+        session: Session,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """What a command changes, once it is answered."""
+        if verb == "MAIL":
+            session.sender, session.recipients = _address(text), []
+        elif verb == "RCPT" and answer.startswith("2"):
+            session.recipients.append(_address(text))
+        elif verb == "DATA" and answer.startswith("354"):
+            await self._take(session, reader, writer)
+        elif verb == "STARTTLS" and answer.startswith("220"):
+            assert self._tls is not None
+            await writer.start_tls(self._tls)
+            session.secure = True
 
     async def _take(self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = []
@@ -195,6 +230,6 @@ async def held(sink: Sink, phase: str, answer: str) -> AsyncIterator[asyncio.Eve
     finally:
         released.set()
         if before is None:
-            del sink.replies[phase]
+            sink.replies.pop(phase, None)
         else:
             sink.replies[phase] = before

@@ -36,6 +36,8 @@ _HEADERS: Final = (
     "Content-Type",
 )
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+# One address in plain letters and nothing around it; an encoded word may not even look like one.
+_ADDRESS: Final = re.compile(r"(?!.*=\?)[\w!#$%&'*+/=?^`{|}~.-]+@[\w.-]+", re.ASCII)
 _SPECIALS: Final = set('()<>[]:;@\\,."')
 
 
@@ -72,7 +74,7 @@ class Letters:
     """Makes letters from one sender. `public_url` None leaves links out."""
 
     def __init__(self, *, name: str, address: str, bounces_to: str, public_url: str | None) -> None:
-        self._from = f"{_phrase(name)} <{address}>" if name else address
+        self._from = _mailbox(name, address)
         self._bounces_to = bounces_to
         self._domain = address.rpartition("@")[2]
         self._public_url = public_url
@@ -90,7 +92,13 @@ class Letters:
     def make(self, contents: Contents, *, kept: bytes | None = None) -> Letter:
         """The letter; `kept` are the bytes that may have left before, which must not change. Raises LetterBroken."""
         message_id = self.message_id(contents.id, contents.rev)
-        data = kept if kept is not None else self._write(contents, message_id)
+        if not _ADDRESS.fullmatch(contents.recipient):
+            raise LetterBroken(f"the letter of {contents.id} is to something that is no address")
+        try:
+            data = kept if kept is not None else self._write(contents, message_id)
+        except ValueError as error:
+            # A zone that is gone, half a character: nothing that another attempt would mend.
+            raise LetterBroken(f"the letter of {contents.id} cannot be written: {type(error).__name__}") from error
         return Letter(sender=self._bounces_to, recipient=contents.recipient, message_id=message_id, data=data)
 
     def _write(self, contents: Contents, message_id: str) -> bytes:
@@ -146,22 +154,24 @@ def _unstructured(text: str) -> str:
     return _encoded_words(text)
 
 
-def _phrase(text: str) -> str:
-    """A display name: quoted where it has specials, encoded where it is not ASCII."""
-    if not text.isascii() or not text.isprintable() or "=?" in text:
-        return _encoded_words(text)
-    if _SPECIALS & set(text):
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return text
+def _mailbox(name: str, address: str) -> str:
+    """A sender: the name quoted where it has specials, encoded where it is not ASCII."""
+    if not name:
+        return address
+    if not name.isascii() or not name.isprintable() or "=?" in name:
+        return f"{_encoded_words(name)}\r\n <{address}>"
+    if _SPECIALS & set(name):
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}" <{address}>'
+    return f"{name} <{address}>"
 
 
 def _encoded_words(text: str) -> str:
-    """RFC 2047 words of at most 75 characters, each of whole characters, on lines of their own."""
+    """RFC 2047 words, each of whole characters and on a line of its own, which may have 76 with the header's name."""
     words, chunk = [], b""
     for character in text:
         encoded = character.encode()
-        if len(chunk) + len(encoded) > 45:
+        if len(chunk) + len(encoded) > 39:
             words.append(chunk)
             chunk = b""
         chunk += encoded

@@ -21,14 +21,15 @@ from typing import Any, Final
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponseException
-from aiosmtplib.errors import SMTPException
+from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
 
 from rmindr.mail.letters import Letter
 from rmindr.settings import LOOPBACK, SmtpServer
 
-_IDLE: Final = 10.0
 _LETTERS_PER_CONNECTION: Final = 100
 _ENHANCED: Final = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
+# What 552 can mean besides: too large for the server or for this mailbox, or not wanted; no waiting helps.
+_FOR_EVER: Final = re.compile(r"5\.(3\.4|2\.3|7\.\d+)$")
 _DOT: Final = re.compile(rb"(?m)^\.")
 
 
@@ -78,6 +79,10 @@ class Patience:
     command: timedelta = timedelta(seconds=30)
     before_body: timedelta = timedelta(seconds=90)
     after_dot: timedelta = timedelta(seconds=600)
+    # RSET and QUIT: nothing that matters waits for their answers.
+    courtesy: timedelta = timedelta(seconds=2)
+    # A connection that nobody needs is kept this long.
+    idle: timedelta = timedelta(seconds=10)
 
 
 class Transport:
@@ -91,6 +96,7 @@ class Transport:
         self._patience = patience or Patience()
         self._seats = asyncio.Semaphore(connections)
         self._idle: deque[_Connection] = deque()
+        self._closed = False
         # Read from disk here, once; not while a letter waits.
         self._tls = ssl.create_default_context() if server.security != "plain" else None
 
@@ -105,13 +111,12 @@ class Transport:
             try:
                 yield transaction
             finally:
-                if transaction.finished and connection.letters < _LETTERS_PER_CONNECTION:
-                    connection.idle_since = time.monotonic()
-                    self._idle.append(connection)
-                elif transaction.finished:
+                if not transaction.finished:
+                    connection.client.close()
+                elif self._closed or connection.letters >= _LETTERS_PER_CONNECTION:
                     await connection.say_goodbye()
                 else:
-                    connection.client.close()
+                    self._keep(connection)
 
     async def probe(self) -> None:
         """Connect, verify and log in, as a letter would, without one. Raises Undelivered."""
@@ -121,40 +126,48 @@ class Transport:
 
     async def tend(self) -> None:
         """Say goodbye on idle connections, until cancelled; then on all."""
+        idle = self._patience.idle.total_seconds()
         try:
             while True:
-                await asyncio.sleep(1)
-                while self._idle and time.monotonic() - self._idle[0].idle_since > _IDLE:
+                await asyncio.sleep(idle / 10)
+                while self._idle and time.monotonic() - self._idle[0].idle_since > idle:
                     await self._idle.popleft().say_goodbye()
         finally:
-            await asyncio.gather(*(connection.say_goodbye() for connection in self._idle))
-            self._idle.clear()
+            self._closed = True
+            idle_now = [self._idle.popleft() for _ in range(len(self._idle))]
+            await asyncio.gather(*(connection.say_goodbye() for connection in idle_now))
 
     async def _enveloped(self, letter: Letter) -> _Connection:
         """A connection on which the envelope stands. A pooled one may have died unseen: then once more on a new one."""
-        async with _deadline(self._patience.before_body, Phase.MAIL):
-            while self._idle:
-                connection = self._idle.pop()
-                try:
-                    await connection.open_envelope(letter)
-                    return connection
-                except Undelivered as failure:
-                    if failure.verdict is not Verdict.UNREACHABLE:
-                        await self._recover(connection)
-                        raise
-                    connection.client.close()
-            connection = await self._connected()
-            try:
+        connection: _Connection | None = None
+        try:
+            async with _deadline(self._patience.before_body, Phase.MAIL):
+                while self._idle:
+                    connection = self._idle.pop()
+                    try:
+                        await connection.open_envelope(letter)
+                        return connection
+                    except Undelivered as failure:
+                        if failure.verdict is not Verdict.UNREACHABLE:
+                            raise
+                        connection.client.close()
+                connection = await self._connected()
                 await connection.open_envelope(letter)
-            except Undelivered:
+                return connection
+        except Undelivered:
+            # Beyond the deadline: what the server said is known, whatever becomes of the connection.
+            if connection is not None:
                 await self._recover(connection)
-                raise
-            return connection
+            raise
 
     async def _recover(self, connection: _Connection) -> None:
         """After a plain refusal the connection is as good as before, once the server has forgotten the envelope."""
         if await connection.reset():
-            self._idle.append(connection)
+            self._keep(connection)
+
+    def _keep(self, connection: _Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
 
     async def _connected(self) -> _Connection:
         server = self._server
@@ -167,12 +180,16 @@ class Transport:
             tls_context=self._tls,
             timeout=self._patience.command.total_seconds(),
         )
-        connection = _Connection(client)
-        with _failing(Phase.CONNECT, client):
-            await client.connect()
-            await client._ehlo_or_helo_if_needed()
-        if server.username is not None:
-            await connection.log_in(server)
+        connection = _Connection(client, self._patience.courtesy)
+        try:
+            with _failing(Phase.CONNECT, client):
+                await client.connect()
+                await client._ehlo_or_helo_if_needed()
+            if server.username is not None:
+                await connection.log_in(server)
+        except BaseException:
+            client.close()
+            raise
         return connection
 
 
@@ -187,7 +204,7 @@ class Transaction:
     async def data(self) -> None:
         """Ask to send, up to the server's 354: after it only the body is missing. Raises Undelivered."""
         async with _deadline(self._patience.command, Phase.DATA):
-            await self._connection.command(Phase.DATA, b"DATA", good=(354,))
+            await self._connection.command(Phase.DATA, "DATA", good=(354,))
 
     async def body(self, letter: Letter) -> str:
         """The body and the final dot in one write; answers the server's words, e.g. `250 2.0.0 Ok: queued as 4F1`.
@@ -211,8 +228,9 @@ class Transaction:
 class _Connection:
     """One connection: connected, verified, logged in."""
 
-    def __init__(self, client: SMTP) -> None:
+    def __init__(self, client: SMTP, courtesy: timedelta) -> None:
         self.client = client
+        self._courtesy = courtesy.total_seconds()
         self.letters = 0
         self.idle_since = time.monotonic()
 
@@ -240,32 +258,41 @@ class _Connection:
             raise Undelivered(
                 Verdict.PERMANENT, Phase.MAIL, f"the mail is larger than the server's limit of {limit} bytes"
             )
-        size = [b"SIZE=%d" % len(letter.data)] if self.client.supports_extension("size") else []
-        await self.command(Phase.MAIL, b"MAIL", f"FROM:<{letter.sender}>".encode("ascii"), *size)
+        size = [f"SIZE={len(letter.data)}"] if self.client.supports_extension("size") else []
+        await self.command(Phase.MAIL, "MAIL", f"FROM:<{letter.sender}>", *size)
         # 251: the server knows the new address and forwards.
-        await self.command(Phase.RCPT, b"RCPT", f"TO:<{letter.recipient}>".encode("ascii"), good=(250, 251))
+        await self.command(Phase.RCPT, "RCPT", f"TO:<{letter.recipient}>", good=(250, 251))
 
-    async def command(self, phase: Phase, *words: bytes, good: tuple[int, ...] = (250,)) -> None:
+    async def command(self, phase: Phase, *words: str, good: tuple[int, ...] = (250,)) -> None:
         """One command and its answer. Raises Undelivered."""
         with _failing(phase, self.client):
-            response = await self.client.execute_command(*words)
+            response = await self.client.execute_command(*(word.encode("ascii") for word in words))
+            if self.client.protocol is not None and self.client.protocol._buffer:
+                # It would be taken for the answer to what we say next, at worst to the body.
+                raise SMTPServerDisconnected("the server said more than it was asked")
         if response.code not in good:
             reply = _words(response)
             raise Undelivered(verdict(phase, response.code, reply), phase, reply, response.code)
 
     async def reset(self) -> bool:
         """Forget the envelope; False where the connection can no longer be used."""
-        with contextlib.suppress(SMTPException, OSError):
-            await self.client.rset(timeout=5)
-            return True
-        self.client.close()
-        return False
+        forgotten = False
+        try:
+            with contextlib.suppress(SMTPException, OSError):
+                await self.client.rset(timeout=self._courtesy)
+                forgotten = True
+        finally:
+            if not forgotten:
+                self.client.close()
+        return forgotten
 
     async def say_goodbye(self) -> None:
         """QUIT, and close whatever the answer: nothing depends on it any more."""
-        with contextlib.suppress(SMTPException, OSError):
-            await self.client.quit(timeout=2)
-        self.client.close()
+        try:
+            with contextlib.suppress(SMTPException, OSError):
+                await self.client.quit(timeout=self._courtesy)
+        finally:
+            self.client.close()
 
 
 def verdict(phase: Phase, code: int, reply: str) -> Verdict:
@@ -276,12 +303,12 @@ def verdict(phase: Phase, code: int, reply: str) -> Verdict:
         return Verdict.CONFIGURATION
     if not 400 <= code < 600:
         return Verdict.UNKNOWN if phase is Phase.BODY else Verdict.UNREACHABLE
-    if phase is Phase.CONNECT or (code in (421, 454) and phase not in (Phase.RCPT, Phase.BODY)):
+    if phase is Phase.CONNECT or (code in (421, 454) and phase in (Phase.AUTH, Phase.MAIL)):
         return Verdict.UNREACHABLE
     if phase is Phase.AUTH:
         return Verdict.UNREACHABLE if code < 500 else Verdict.CONFIGURATION
-    if code < 500 or enhanced == "5.2.2" or (code == 552 and phase is not Phase.MAIL and enhanced != "5.3.4"):
-        # A full mailbox (552, 5.2.2) is emptied some day; 5.3.4 is a mail too large, which no waiting helps.
+    if code < 500 or enhanced == "5.2.2" or (code == 552 and phase is not Phase.MAIL and not _FOR_EVER.match(enhanced)):
+        # A full mailbox (552, 5.2.2) is emptied some day.
         return Verdict.TEMPORARY
     if phase is Phase.MAIL and code != 552:
         # The sender is the same for every mail: what refuses it refuses them all.

@@ -75,7 +75,7 @@ class Backoff:
         function) means the current delay again: text from Redis is never run."""
         try:
             wire = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return cls.same()
         if not isinstance(wire, Mapping) or wire.get("type") not in ("fixed", "exponential"):
             return cls.same()

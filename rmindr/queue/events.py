@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -31,7 +32,6 @@ EVENTS: Final = (
     "remove",
     "ttl exceeded",
 )
-_SILENCE_S: Final = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,9 @@ def parse(message: str) -> Event | None:
 class Listener:
     """Hands the events of one queue to whoever asked for them, in order, on one subscribed connection."""
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, silence: timedelta = timedelta(seconds=25)) -> None:
         self._channel = channel
+        self._silence = silence
         self._callbacks: dict[tuple[str, int | None], list[Callback]] = defaultdict(list)
         self._wanted = asyncio.Event()
         self._subscribed = asyncio.Event()
@@ -92,25 +93,26 @@ class Listener:
                 log.warning("events interrupted", extra={"error": type(error).__name__})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
-            finally:
-                self._subscribed.clear()
 
     async def _deliver(self, channel: Any) -> None:
         asked = False
-        while True:
-            message = await channel.get_message(timeout=_SILENCE_S)
-            if message is None:
-                # A peer that died silently never says so: ask after each silence, and give up if nothing answers.
-                if asked:
-                    raise ConnectionError("no answer to PING")
-                await channel.ping()
-                asked = True
-                continue
-            asked = False
-            if message["type"] == "subscribe":
-                self._subscribed.set()
-            elif message["type"] == "message" and (event := parse(message["data"])) is not None:
-                await self._dispatch(event)
+        try:
+            while True:
+                message = await channel.get_message(timeout=self._silence.total_seconds())
+                if message is None:
+                    # A peer that died silently never says so: ask after each silence, and give up if nothing answers.
+                    if asked:
+                        raise ConnectionError("no answer to PING")
+                    await channel.ping()
+                    asked = True
+                    continue
+                asked = False
+                if message["type"] == "subscribe":
+                    self._subscribed.set()
+                elif message["type"] == "message" and (event := parse(message["data"])) is not None:
+                    await self._dispatch(event)
+        finally:
+            self._subscribed.clear()
 
     async def _dispatch(self, event: Event) -> None:
         for callback in tuple(self._callbacks.get((event.name, None), ())):

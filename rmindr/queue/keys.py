@@ -15,6 +15,7 @@ Kue's keys, as Kue 0.11 has them:
     P:T:jobs           list     wake-up tokens: «something of type T may be inactive»
     P:events           channel  what happens, as {"id":7,"event":"start","args":["start","email",null]}
     P:stats:work-time  string   the sum of all completed runs, ms
+    promotion:lock, activeJobsTTL:lock   a Kue's timer is at work, on whatever prefix; we never set them, but wait
 
 Keys of our own, which Kue ignores:
 
@@ -34,7 +35,7 @@ from rmindr.queue.errors import InvalidJob
 class Keys:
     """The names of one queue's keys under one prefix."""
 
-    def __init__(self, prefix: str = "q") -> None:
+    def __init__(self, prefix: str = "q", *, cluster: bool = False) -> None:
         if not prefix or any(character.isspace() for character in prefix):
             raise InvalidJob(f"the queue's prefix must be a word without spaces, not {prefix!r}")
         self.prefix = prefix
@@ -57,6 +58,8 @@ class Keys:
             self.leases,
             self.unique,
             self.wake,
+            # Kue's own names have no prefix; on a cluster they may be out of a script's reach, and are never set.
+            *(f"{prefix}:{lock}" if cluster else lock for lock in ("promotion:lock", "activeJobsTTL:lock")),
         )
 
     def job(self, job_id: int) -> str:

@@ -32,7 +32,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from rmindr.queue.backoff import LONGEST_WAIT_MS, within_reason
-from rmindr.queue.errors import InvalidJob, JobExists, JobNotFound, LeaseLost, UnreadableJob, WrongState
+from rmindr.queue.errors import InvalidJob, JobExists, JobNotFound, LeaseLost, Refused, UnreadableJob, WrongState
 from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, priority_number, to_json, to_ms
 from rmindr.queue.keys import Keys, id_of
 from rmindr.queue.scripts import Argument, Flights, Scripts, is_wrong_type, unavailable
@@ -196,22 +196,24 @@ class Lifecycle:
         encoded = to_json(data, "data") if data is not None else ""
         score = priority_number(priority) if priority is not None else ""
         reply = await self._call("update", job_id, encoded, score, *delay_args(delay))
-        return self._entered(job_id, "update", reply, State.DELAYED, State.INACTIVE)
+        if reply not in (State.DELAYED, State.INACTIVE):
+            raise _refusal(job_id, "update", reply)
+        return State(reply)
 
     async def retry(self, job_id: int) -> State:
         """failed, complete → inactive. Raises JobNotFound, WrongState; JobExists where its unique key is taken."""
         reply = await self._call("retry", job_id)
         if reply.isdigit():
             raise JobExists(job_id, int(reply))
-        return self._entered(job_id, "retry", reply, State.INACTIVE)
+        if reply != "ok":
+            raise _refusal(job_id, "retry", reply)
+        return State.INACTIVE
 
     async def remove(self, job_id: int) -> None:
         """any but leased → ·. Leaves nothing of the job. Raises JobNotFound, WrongState while a worker holds it."""
         reply = await self._call("remove", job_id)
-        if reply == "missing":
-            raise JobNotFound(job_id)
         if reply != "ok":
-            raise WrongState(job_id, "remove", reply)
+            raise _refusal(job_id, "remove", reply)
 
     async def get(self, job_id: int) -> Job | None:
         """The job as it stands; None when there is none. Raises UnreadableJob."""
@@ -253,20 +255,16 @@ class Lifecycle:
     async def _call(self, verb: str, *arguments: Argument) -> Any:
         return await self._scripts.call(verb, self._clock() if self._clock is not None else None, *arguments)
 
-    @staticmethod
-    def _entered(job_id: int, verb: str, reply: str, *ends: State) -> State:
-        if reply == "missing":
-            raise JobNotFound(job_id)
-        if reply not in ends:
-            raise WrongState(job_id, verb, reply)
-        return State(reply)
-
 
 def checked_id(job_id: int) -> int:
     """A job's id, which is a whole number from 1. Raises InvalidJob."""
     if isinstance(job_id, bool) or not isinstance(job_id, int) or not 0 < job_id < 2**53:
         raise InvalidJob(f"a job's id is a whole number from 1, not {job_id!r:.60}")
     return job_id
+
+
+def _refusal(job_id: int, verb: str, reply: str) -> Refused:
+    return JobNotFound(job_id) if reply == "missing" else WrongState(job_id, verb, reply)
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

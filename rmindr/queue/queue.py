@@ -25,10 +25,10 @@ from rmindr.queue.worker import Handler, Process, Worker
 class Queue:
     """One queue: a Redis, a prefix. Make one with `open`; several in one process do not touch each other."""
 
-    def __init__(self, redis: Redis, url: str, prefix: str = "q", clock: Callable[[], int] | None = None) -> None:
+    def __init__(self, redis: Redis, url: str, keys: Keys, clock: Callable[[], int] | None = None) -> None:
         self.redis = redis
-        self.keys = Keys(prefix)
-        self.lifecycle = Lifecycle(redis, self.keys, clock)
+        self.keys = keys
+        self.lifecycle = Lifecycle(redis, keys, clock)
         self._url = url
         self._processes: dict[str, Process] = {}
         self._worker: Worker | None = None
@@ -42,14 +42,17 @@ class Queue:
         url: str,
         *,
         prefix: str = "q",
+        cluster: bool = False,
         patience: timedelta = timedelta(seconds=5),
         clock: Callable[[], int] | None = None,
     ) -> AsyncIterator[Queue]:
         """A queue on this Redis, closed at the end of the block. `patience` bounds every command.
 
+        `cluster` keeps scripts to keys of the prefix, which then has braces; no Kue may share such a keyspace.
+
         Connects when first needed; raises InvalidJob where the URL or the prefix cannot be used."""
         redis = connect(url, patience=patience)
-        queue = cls(redis, url, prefix, clock)
+        queue = cls(redis, url, Keys(prefix, cluster=cluster), clock)
         try:
             yield queue
         finally:

@@ -43,10 +43,12 @@ class Scripts:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._keys = keys
         folder = files(__package__) / "lua"
-        prelude = (folder / "prelude.lua").read_text()
-        self._scripts = {
-            verb: redis.register_script(f"{prelude}\n{(folder / f'{verb}.lua').read_text()}") for verb in VERBS
-        }
+
+        def source(name: str) -> str:
+            return (folder / f"{name}.lua").read_text(encoding="utf-8")
+
+        prelude = source("prelude")
+        self._scripts = {verb: redis.register_script(f"{prelude}\n{source(verb)}") for verb in VERBS}
 
     async def call(self, verb: str, now_ms: int | None, *args: Argument) -> Any:
         """Run one script. `now_ms` None means the server's own clock. Raises QueueUnavailable."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import secrets
 import socket
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from rmindr.queue.errors import InvalidJob, JobNotFound, LeaseLost, QueueUnavail
 from rmindr.queue.job import Job, Lease, to_json, to_ms
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import Lifecycle
+from rmindr.queue.scripts import unavailable
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +130,9 @@ class Worker:
         self._idle_types: frozenset[str] = frozenset()
         self._blocked_on: frozenset[str] = frozenset()
         self._waiting = asyncio.Event()
-        self._was_away = False
+        # When Redis last answered, and when it last did so after a silence that leases may not have survived.
+        self._answered_at = time.monotonic()
+        self._back_at = -math.inf
         self._bell = f"{keys.wake}:{secrets.token_hex(6)}"
 
     @property
@@ -179,11 +184,11 @@ class Worker:
                     )
                 except QueueUnavailable as error:
                     # The claim may have happened: the same token asks again for what it took.
-                    self._was_away = True
                     log.warning("claim failed", extra={"error": str(error)})
                     await self._sleep(timedelta(seconds=pause * random.uniform(0.5, 1.5)))
                     pause = min(pause * 2, 2.0)
                     continue
+                self._note_answer()
                 if self._stopping.is_set():
                     break
                 for lease in claimed.leases:
@@ -354,9 +359,8 @@ class Worker:
             try:
                 await self._prolong()
             except QueueUnavailable as error:
-                self._was_away = True
                 log.warning("leases not renewed", extra={"error": str(error)})
-                wait = min(wait, 1.0)
+                wait = min(wait / 5, 1.0)
             await asyncio.sleep(wait)
 
     async def _prolong(self) -> None:
@@ -365,6 +369,7 @@ class Worker:
         if not runs:
             return
         lost = {id(lease) for lease in await self._lifecycle.renew([run.lease for run in runs], self._lease)}
+        self._note_answer()
         for run in runs:
             if id(run.lease) in lost and run in self._runs and not run.lost:
                 run.lost = True
@@ -379,15 +384,24 @@ class Worker:
             try:
                 wait = await self._look_for_lost()
             except QueueUnavailable:
-                self._was_away, wait = True, self._tick
+                wait = self._tick
             await asyncio.sleep(max(wait.total_seconds(), 0.2) + self._lease.total_seconds() * random.uniform(0, 0.02))
+
+    def _note_answer(self) -> None:
+        now = time.monotonic()
+        if now - self._answered_at > self._lease.total_seconds() / 2:
+            self._back_at = now
+        self._answered_at = now
 
     async def _look_for_lost(self) -> timedelta:
         """Rescue and expire what there is; answers how long nothing more can be lost."""
-        if self._was_away:
+        with unavailable():
+            # A Redis that is frozen carries out on waking what it was sent: let that be this, and not a rescue.
+            await self._redis.ping()
+        self._note_answer()
+        if (back_for := time.monotonic() - self._back_at) < self._lease.total_seconds() / 4:
             # Nobody could prolong a lease meanwhile: the living get time to do so before any of them counts as dead.
-            self._was_away = False
-            return self._lease / 4
+            return self._lease / 4 - timedelta(seconds=back_for)
         await self._prolong()
         rescued = await self._lifecycle.rescue()
         for job_id, state in rescued.jobs.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -24,21 +23,7 @@ from rmindr.models import (
 )
 from rmindr.reminders import Reminders
 from rmindr.web.bodies import StrictRoute
-from rmindr.web.problems import Problem
-
-_PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": description}
-    for status, description in {
-        400: "The body is not JSON.",
-        403: "Not from here.",
-        404: "No such reminder.",
-        409: "The mail has left, or is leaving.",
-        413: "The body is too large.",
-        415: "The body is not said to be JSON.",
-        422: "What was asked for cannot be a reminder; `errors` says why, field by field.",
-        503: "The database does not answer; try again with the same Idempotency-Key.",
-    }.items()
-}
+from rmindr.web.problems import PROBLEMS, Problem
 
 router = APIRouter(prefix="/api", tags=["reminders"], route_class=StrictRoute)
 
@@ -63,8 +48,16 @@ def reminders_of(request: Request) -> Reminders:
 Books = Annotated[Reminders, Depends(reminders_of)]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: _PROBLEMS[status] for status in (*statuses, 422, 503)}
+def _problems(*titles: str) -> dict[int | str, dict[str, Any]]:
+    """How a route can end otherwise, for its description; every one can end for want of a database."""
+    said: dict[int | str, dict[str, Any]] = {}
+    for title in (*titles, "Not now"):
+        status, meaning = PROBLEMS[title]
+        said[status] = {"model": Problem, "description": meaning}
+    return said
+
+
+_BODY: Final = ("Bad request", "Too slow", "Too large", "Wrong content type", "Not a reminder yet")
 
 
 @router.post(
@@ -73,7 +66,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     response_description="The reminder; `Location` is its address.",
     operation_id="createReminder",
     summary="Schedule one mail at one instant",
-    responses=_problems(400, 413, 415),
+    responses=_problems(*_BODY),
 )
 async def create(
     body: ReminderIn,
@@ -93,7 +86,7 @@ async def create(
     operation_id="previewReminder",
     response_description="What it would be.",
     summary="See what a reminder would be, with nothing stored",
-    responses=_problems(400, 413, 415),
+    responses=_problems(*_BODY),
 )
 async def preview(body: PreviewIn, books: Books) -> Preview:
     """What is given is checked as for a real one; `to` and `message` may still be missing."""
@@ -105,21 +98,26 @@ async def preview(body: PreviewIn, books: Books) -> Preview:
     operation_id="listReminders",
     response_description="A page of them.",
     summary="List reminders, newest first",
-    responses=_problems(403),
+    responses=_problems("Bad request", "Forbidden", "Not understood"),
 )
 async def newest(
     request: Request,
+    response: Response,
     books: Books,
     status: Status | None = None,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> Page:
     """Pages hold their place when reminders are added meanwhile."""
     if not request.app.state.may_list:
         # Whose they are is not known before there are sign-ins; one reminder is opened by its id, which cannot be guessed.
         raise HTTPException(403, "Listing all reminders is possible on loopback only.")
-    page = await books.newest(status=status, before=_cursor(cursor), limit=limit)
-    return Page(items=[shown(each) for each in page], next=str(page[-1].id) if len(page) == limit else None)
+    # One more than is shown: it tells whether there is a page after.
+    found = await books.newest(status=status, before=cursor, limit=limit + 1)
+    after = found[limit - 1].id if len(found) > limit else None
+    if after is not None:
+        response.headers["Link"] = f'<?{request.url.include_query_params(cursor=after).query}>; rel="next"'
+    return Page(items=[shown(each) for each in found[:limit]], next=None if after is None else str(after))
 
 
 @router.get(
@@ -127,7 +125,7 @@ async def newest(
     operation_id="readReminder",
     response_description="The reminder.",
     summary="Read one reminder",
-    responses=_problems(404),
+    responses=_problems("Not found"),
 )
 async def read(id: UUID, books: Books) -> ReminderOut:
     """As it stands, with its timeline."""
@@ -139,7 +137,7 @@ async def read(id: UUID, books: Books) -> ReminderOut:
     operation_id="editReminder",
     response_description="The reminder as it is now.",
     summary="Change a reminder that has not left",
-    responses=_problems(400, 404, 409, 413, 415),
+    responses=_problems(*_BODY, "Not found", "Too late"),
 )
 async def edit(id: UUID, body: ReminderChange, books: Books) -> ReminderOut:
     """What is left out stays. Answered with 200, the old version is never sent; with 409, the mail has left or is
@@ -152,7 +150,7 @@ async def edit(id: UUID, body: ReminderChange, books: Books) -> ReminderOut:
     operation_id="cancelReminder",
     response_description="The reminder, cancelled.",
     summary="Cancel a reminder that has not left",
-    responses=_problems(404, 409),
+    responses=_problems("Not found", "Too late"),
 )
 async def cancel(id: UUID, books: Books) -> ReminderOut:
     """Answered with 200, it is never sent; with 409, the mail has left or is leaving."""
@@ -202,8 +200,18 @@ def shown(reminder: Reminder) -> ReminderOut:
     )
 
 
-def _cursor(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text is not None else None
-    except ValueError:
-        raise HTTPException(422, "This cursor is none of ours; take `next` of the page before.") from None
+def as_they_are(description: dict[str, Any]) -> None:
+    """In an OpenAPI description, make every error a problem, and drop those that cannot be."""
+    for path in description["paths"].values():
+        for operation in path.values():
+            answers = operation["responses"]
+            for status, answer in list(answers.items()):
+                if status < "400":
+                    continue
+                (content,) = answer["content"].values()
+                answer["content"] = {"application/problem+json": content}
+                if content["schema"]["$ref"] != "#/components/schemas/Problem":
+                    # FastAPI's own 422, for an id that is none: with us that is a 404.
+                    del answers[status]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        description["components"]["schemas"].pop(unused, None)

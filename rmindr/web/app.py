@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
@@ -19,7 +19,16 @@ from rmindr.queue import Queue
 from rmindr.reminders import Reminders
 from rmindr.settings import Settings
 from rmindr.web import api, health, inbox, pages
-from rmindr.web.guards import BodyLimit, HttpsOnly, KnownHost, LastResort, RequestId, SecurityHeaders, known_hosts
+from rmindr.web.guards import (
+    BodyLimit,
+    HeadAsGet,
+    HttpsOnly,
+    KnownHost,
+    LastResort,
+    RequestId,
+    SecurityHeaders,
+    known_hosts,
+)
 from rmindr.web.problems import answer_errors
 
 # A POST waits for the queue at most this long; the feeder does what it could not.
@@ -47,7 +56,7 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
             )
             yield
 
-    app = FastAPI(
+    app = _App(
         title="rmindr",
         version=__version__,
         description="Hand over a message and an instant; the mail goes out when it is due, once.",
@@ -58,15 +67,13 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     local = settings.access == "open"
-    https = (settings.public_url or "").startswith("https:")
+    public_url = settings.public_url or f"http://localhost:{settings.port}"
+    https = public_url.startswith("https:")
     app.state.may_list = local
     app.state.metrics_token = settings.metrics_token
     app.state.metrics_open = local
     app.state.templates = pages.templates()
-    app.state.templates.globals |= {
-        "inbox": mails is not None,
-        "base": settings.public_url or f"http://localhost:{settings.port}",
-    }
+    app.state.templates.globals |= {"inbox": mails is not None, "base": public_url}
     app.state.inbox = mails
     for router in (api.router, pages.router, health.router, *([inbox.router] if mails is not None else [])):
         app.include_router(router)
@@ -74,12 +81,23 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     answer_errors(app)
     # The last added is the first to see a request.
     app.add_middleware(BodyLimit)
-    app.add_middleware(LastResort)
-    app.add_middleware(HttpsOnly, enabled=https and bool(settings.trusted_proxies))
+    app.add_middleware(HttpsOnly, public_url=public_url, enabled=https and bool(settings.trusted_proxies))
     app.add_middleware(KnownHost, hosts=known_hosts(settings.public_url, loopback_only=local))
+    app.add_middleware(LastResort)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(SecurityHeaders, https=https)
     app.add_middleware(RequestId, trusted_proxies=settings.trusted_proxies or 0)
     return app
+
+
+class _App(FastAPI):
+    """FastAPI, but for what it would say of errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made when somebody first asks."""
+        if self.openapi_schema is None:
+            api.as_they_are(super().openapi())
+        return super().openapi()
 
 
 class _Static(StaticFiles):

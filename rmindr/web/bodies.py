@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from email.message import Message
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -17,14 +19,18 @@ _MAX_FIELDS: Final = 30
 
 
 class _StrictRequest(Request):
-    """A request whose JSON has no NaN, no lone surrogates, no deep nesting, and nothing behind it."""
+    """A request whose JSON has no NaN, no lone surrogates, no deep nesting, no name twice, and nothing behind it."""
 
     async def json(self) -> Any:
         """The body as values. Raises HTTPException 400."""
+        body = await self.body()
         try:
-            return from_json(await self.body(), allow_inf_nan=False)
+            values = from_json(body, allow_inf_nan=False)
         except ValueError as error:
             raise HTTPException(400, f"The body is not JSON: {error}.") from None
+        # Of two equal names the parser above keeps the last in silence; what it took cannot trouble this one.
+        json.loads(body, object_pairs_hook=_named_once)
+        return values
 
 
 class StrictRoute(APIRoute):
@@ -35,6 +41,8 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
+            _require_once(name for name, _ in request.query_params.multi_items())
+            _require_once(name for name, _ in request.headers.items() if name == "idempotency-key")
             if self.body_field is not None and _content_type(request) not in _JSON:
                 raise HTTPException(415, "Send the body as application/json.")
             return await handle(_StrictRequest(request.scope, request.receive))
@@ -57,16 +65,26 @@ async def form_fields(request: Request) -> tuple[dict[str, str], frozenset[str]]
         )
     except ValueError:
         raise HTTPException(400, "The form has more fields than it could have.") from None
+    _require_once(name for name, _ in pairs)
     fields: dict[str, str] = {}
     undecodable = set()
     for name, value in pairs:
-        if name in fields:
-            raise HTTPException(400, f"The field «{name[:40]}» was given twice.")
         raw = value.encode("latin-1")
         fields[name] = raw.decode(errors="replace")
         if fields[name].encode() != raw:
             undecodable.add(name)
     return fields, frozenset(undecodable)
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> None:
+    _require_once(name for name, _ in pairs)
+
+
+def _require_once(names: Iterable[str]) -> None:
+    """Whoever writes a name twice means one of the two, and nobody knows which. Raises HTTPException 400."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise HTTPException(400, f"«{twice[0][:60]}» is given twice.")
 
 
 def _content_type(request: Request) -> str:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmindr.models import new_id
 from rmindr.settings import LOOPBACK
-from rmindr.web.access import client_address
+from rmindr.web.access import client_address, host_of
 from rmindr.web.problems import problem
 
 log = structlog.get_logger(__name__)
 
 MAX_BODY: Final = 64 * 1024
+# Longer than any network that still works takes for so little; a router gives up after 30 s anyway.
+_BODY_PATIENCE_S: Final = 25.0
+_LINGER_S: Final = 1.0
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{8,128}")
+# What else the client has to say is not read, so the connection cannot be used again.
+_CLOSE: Final = {"Connection": "close"}
 _CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -70,6 +78,27 @@ class RequestId:
             log.info("request", **facts)
 
 
+class HeadAsGet:
+    """Answers HEAD as GET would be answered, without the body: FastAPI's routes know only the methods they name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            # The server below looks here, too: a length may then stand without its body.
+            scope["method"] = "HEAD"
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        scope["method"] = "GET"
+        await self._app(scope, receive, answer)
+
+
 class LastResort:
     """Turns whatever nobody foresaw into a 500 that tells nothing but the request's id; the trace goes into the log."""
 
@@ -87,6 +116,9 @@ class LastResort:
 
         try:
             await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            # Nobody is left to answer.
+            return
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -94,38 +126,67 @@ class LastResort:
             log.error("unforeseen", exc_info=error, request_id=request_id)
             if not begun:
                 detail = "Something went wrong on our side; it has been written down under this request's id."
-                await problem(scope, 500, "Our fault", detail)(scope, receive, send)
+                await problem(scope, "Our fault", detail)(scope, receive, send)
 
 
 class BodyLimit:
-    """Refuses a body over the limit with 413, counted while it streams: a length may be missing, or a lie."""
+    """Refuses a body over the limit with 413, counted while it streams: a length may be missing, or a lie. And one that
+    does not come, with 408."""
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int = MAX_BODY, patience: float = _BODY_PATIENCE_S) -> None:
         self._app = app
         self._limit = limit
+        self._patience = patience
+        self._too_large = f"A request's body may have {limit // 1024} KiB at most."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        received = 0
-        # What else the client has to say is not read, so the connection cannot be used again.
-        too_large = HTTPException(
-            413, f"A request's body may have {self._limit // 1024} KiB at most.", {"Connection": "close"}
-        )
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received, coming, refused = 0, True, False
+        deadline = asyncio.get_running_loop().time() + self._patience
 
         async def count() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, coming, refused
+            if not coming:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "The body of this request did not come in time.", _CLOSE) from None
+            coming = message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise too_large
+                refused = True
+                raise HTTPException(413, self._too_large, _CLOSE)
             return message
 
-        declared = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
-        if not declared.isdigit() or int(declared) > self._limit:
-            refusal = problem(scope, 413, "Too large", str(too_large.detail), headers=too_large.headers)
-            await refusal(scope, receive, send)
+        async def answer(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not (refused and last):
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            await _let_it_be_read(receive)
+            await send({"type": "http.response.body", "body": b""})
+
+        declared = Headers(scope=scope).get("content-length", "0")
+        # A number with more digits than these is too large whatever it is.
+        if len(declared) > 12 or (declared.isdecimal() and int(declared) > self._limit):
+            refused = True
+            await problem(scope, "Too large", self._too_large, headers=_CLOSE)(scope, receive, answer)
             return
-        await self._app(scope, count, send)
+        await self._app(scope, count, answer)
+
+
+async def _let_it_be_read(receive: Receive) -> None:
+    """Swallow what still comes for a moment: a connection closed upon unread data is reset, and the answer with it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 class SecurityHeaders:
@@ -143,8 +204,13 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Content-Security-Policy", _CSP)
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                # Nothing to other sites. To our own, so that over plain HTTP, where browsers do not say Sec-Fetch-Site,
+                # our forms come with an Origin that is ours and not `null`.
+                headers["Referrer-Policy"] = "same-origin"
                 headers["Cross-Origin-Opener-Policy"] = "same-origin"
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                # The address of a reminder's page is all it takes to open it.
+                headers["X-Robots-Tag"] = "noindex, nofollow"
                 # Nothing here is for a cache: pages show what is true now. Static files say otherwise themselves.
                 headers.setdefault("Cache-Control", "no-store")
                 if self._https:
@@ -155,18 +221,21 @@ class SecurityHeaders:
 
 
 class HttpsOnly:
-    """Sends whoever came by plain HTTP to HTTPS, where the router says so in X-Forwarded-Proto."""
+    """Sends whoever came by plain HTTP to HTTPS at our public address, where the router says so in X-Forwarded-Proto."""
 
-    def __init__(self, app: ASGIApp, *, enabled: bool) -> None:
+    def __init__(self, app: ASGIApp, public_url: str, *, enabled: bool) -> None:
         self._app = app
+        self._public_url = public_url
         self._enabled = enabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if self._enabled and headers.get("x-forwarded-proto") == "http":
-            path = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
-            await RedirectResponse(f"https://{headers.get('host', '')}{path}", 308)(scope, receive, send)
+        if self._enabled and scope["type"] == "http" and Headers(scope=scope).get("x-forwarded-proto") == "http":
+            # As it came, not decoded: the same bytes name the same thing there. The host is never the client's word.
+            path = scope.get("raw_path") or quote(scope["path"]).encode()
+            query = b"?" + scope["query_string"] if scope["query_string"] else b""
+            where = self._public_url + (path + query).decode("latin-1")
+            await RedirectResponse(where, 308)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -180,12 +249,11 @@ class KnownHost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http" and self._hosts:
-            host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
-            if host not in self._hosts:
-                response = problem(scope, 400, "Unknown host", "This service does not answer under that name.")
-                await response(scope, receive, send)
-                return
+        ours = scope["type"] != "http" or host_of(Headers(scope=scope).get("host", "")) in self._hosts
+        if self._hosts and not ours:
+            response = problem(scope, "Unknown host", "This service does not answer under that name.")
+            await response(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
 

@@ -13,8 +13,11 @@ from rmindr.web.access import require_own_page
 
 router = APIRouter(prefix="/inbox", include_in_schema=False)
 
-# A mail's own HTML may style itself and show inlined pictures; it may fetch nothing and run nothing.
-_MAIL_CSP: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
+# A mail's own HTML may style itself, show inlined pictures, and open its links beside us; it may fetch and run nothing.
+_MAIL_CSP: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; "
+    "sandbox allow-popups allow-popups-to-escape-sandbox"
+)
 
 
 class MailOut(SQLModel):
@@ -101,7 +104,8 @@ async def one(
 @router.get("/{id}/html")
 async def html(id: str, mails: Mails) -> Response:
     """The HTML part alone, for the box."""
-    return HTMLResponse(_found(mails, id).html, headers={"Content-Security-Policy": _MAIL_CSP})
+    page = _found(mails, id).html.replace("<head>", '<head><base target="_blank">', 1)
+    return HTMLResponse(page, headers={"Content-Security-Policy": _MAIL_CSP})
 
 
 @router.get("/{id}/raw")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Final
@@ -18,17 +19,31 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rmindr import times
-from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT, Asked
-from rmindr.errors import InvalidDraft, StorageUnavailable
-from rmindr.models import FINAL, Reminder, Status
+from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT, Asked, subject_from
+from rmindr.errors import InvalidDraft, StorageUnavailable, TooLate
+from rmindr.models import FINAL, WAITING, Reminder, Status
+from rmindr.reminders import Reminders
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books, preview_of
 from rmindr.web.bodies import form_fields
-from rmindr.web.problems import RETRY_AFTER_S
+from rmindr.web.problems import PROBLEMS, RETRY_AFTER_S, anchor
 
 router = APIRouter(include_in_schema=False)
 
-_FIELDS: Final = ("to", "message", "subject", "date", "time", "time_zone", "fold", "key")
+_FIELDS: Final = ("message", "date", "time", "time_zone", "fold", "to", "subject", "key", "was")
+# Where on the form a complaint about a field stands, in the form's order.
+_SHOWN_AT: Final = {
+    "message": "message",
+    "when": "when",
+    "due_at": "when",
+    "date": "when",
+    "time": "when",
+    "fold": "when",
+    "time_zone": "time_zone",
+    "to": "to",
+    "subject": "subject",
+}
+_CHANGEABLE: Final = (Status.UNCONFIRMED, *WAITING)
 _STATUS_WORDS: Final = {
     Status.UNCONFIRMED: "Waiting for confirmation",
     Status.SCHEDULED: "Scheduled",
@@ -44,7 +59,7 @@ _EVENT_WORDS: Final = {
     "created": "Scheduled",
     "edited": "Changed",
     "cancelled": "Cancelled",
-    "claimed": "Attempt begun",
+    "claimed": "Attempt",
     "given back": "Handed to another worker",
     "put off": "Asked to try later",
     "outage": "The mail server is the trouble",
@@ -66,6 +81,15 @@ class Form:
     folds: tuple[str, str] | None = None
     notice: str | None = None
 
+    def refused(self, problems: Mapping[str, str]) -> Form:
+        """This form with these complaints, each where the form shows it and in the form's order."""
+        found: dict[str, str] = {}
+        for name, place in _SHOWN_AT.items():
+            if name in problems:
+                found.setdefault(place, problems[name].rstrip("."))
+        self.problems = found
+        return self
+
 
 def templates() -> Environment:
     """The templates, with everything escaped that is not said to be safe."""
@@ -84,9 +108,16 @@ def templates() -> Environment:
         "max_subject": MAX_SUBJECT,
         "asset": _assets(),
         "icon": _icon,
+        "problems": PROBLEMS,
         "inbox": False,
     }
-    environment.filters |= {"words": _words, "clock": _clock, "unicode_address": _unicode_address, "prose": _prose}
+    environment.filters |= {
+        "words": _words,
+        "clock": _clock,
+        "unicode_address": _unicode_address,
+        "prose": _prose,
+        "anchor": anchor,
+    }
     return environment
 
 
@@ -100,7 +131,10 @@ async def form(request: Request) -> Response:
         "time_zone": "UTC",
         "key": secrets.token_urlsafe(16),
     }
-    return _page(request, "form.html", form=Form(values), fresh=True)
+    page = _form_page(request, Form(values), fresh=True)
+    # Nothing on it is secret yet, and whoever goes back to it finds what was typed.
+    page.headers["Cache-Control"] = "no-cache"
+    return page
 
 
 @router.post("/", dependencies=[Depends(require_own_page)])
@@ -108,30 +142,20 @@ async def schedule(request: Request, books: Books) -> Response:
     """Schedule what the form says; the same form sent twice is one reminder."""
     fields, form = await _typed(request)
     if form.problems:
-        return _refused(request, form, form.problems)
+        return _form_page(request, form)
     try:
         reminder = await books.schedule(_asked(fields), idem_key=_key(fields))
     except InvalidDraft as error:
-        return _refused(request, form, error.problems)
+        return _form_page(request, form.refused(error.problems))
     except StorageUnavailable:
-        form.notice = (
-            "It could not be saved just now. Nothing is lost: what you typed is still here. Try again in a moment."
-        )
-        page = _page(request, "form.html", form=form, fresh=False, code=503)
-        page.headers["Retry-After"] = str(RETRY_AFTER_S)
-        return page
+        return _not_saved(request, form)
     return RedirectResponse(f"/reminders/{reminder.id}", 303)
 
 
 @router.post("/preview", dependencies=[Depends(require_own_page)])
 async def preview(request: Request, books: Books) -> Response:
     """The form again, with the instant in words: what scripts show while one types."""
-    fields, form = await _typed(request)
-    try:
-        form.preview = preview_of(books, _asked(fields)).sentence
-    except InvalidDraft as error:
-        return _refused(request, form, error.problems)
-    return _page(request, "form.html", form=form, fresh=False)
+    return await _preview(request, books)
 
 
 @router.get("/reminders/{id}")
@@ -151,18 +175,23 @@ async def cancel(id: UUID, books: Books) -> Response:
 async def edit_form(id: UUID, request: Request, books: Books) -> Response:
     """The form, filled with the reminder."""
     found = await books.find(id)
+    if found.status not in _CHANGEABLE:
+        raise TooLate(found.status)
     local = found.due_at.astimezone(ZoneInfo(found.time_zone))
-    values = {
+    values = dict.fromkeys(_FIELDS, "") | {
         "to": found.recipient,
         "message": found.message,
-        "subject": found.subject,
+        # One that is made from the message stays so.
+        "subject": "" if found.subject == subject_from(found.message) else found.subject,
         "date": f"{local:%Y-%m-%d}",
         "time": f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}",
         "time_zone": found.time_zone,
-        "fold": str(local.fold) if local.fold else "",
-        "key": "",
     }
-    return _page(request, "form.html", form=Form(values), fresh=False, editing=id)
+    folds = _folds(values)
+    if folds is not None:
+        values["fold"] = str(local.fold)
+    values["was"] = _time_said(values)
+    return _form_page(request, Form(values, folds=folds), editing=id)
 
 
 @router.post("/reminders/{id}/edit", dependencies=[Depends(require_own_page)])
@@ -170,15 +199,20 @@ async def edit(id: UUID, request: Request, books: Books) -> Response:
     """Change it, and show it so."""
     fields, form = await _typed(request)
     if form.problems:
-        return _refused(request, form, form.problems, editing=id)
+        return _form_page(request, form, editing=id)
     try:
         await books.edit(id, _asked(fields))
     except InvalidDraft as error:
-        return _refused(request, form, error.problems, editing=id)
+        return _form_page(request, form.refused(error.problems), editing=id)
     except StorageUnavailable:
-        form.notice = "It could not be saved just now. What you typed is still here. Try again in a moment."
-        return _page(request, "form.html", form=form, fresh=False, editing=id, code=503)
+        return _not_saved(request, form, editing=id)
     return RedirectResponse(f"/reminders/{id}", 303)
+
+
+@router.post("/reminders/{id}/preview", dependencies=[Depends(require_own_page)])
+async def preview_edit(id: UUID, request: Request, books: Books) -> Response:
+    """The form for this change again, with the instant in words."""
+    return await _preview(request, books, editing=id)
 
 
 @router.get("/docs")
@@ -188,51 +222,108 @@ async def docs(request: Request) -> Response:
 
 
 def _page(request: Request, name: str, *, code: int = 200, **context: Any) -> Response:
-    context.setdefault("editing", None)
     return HTMLResponse(request.app.state.templates.get_template(name).render(context), code)
+
+
+def _form_page(
+    request: Request, form: Form, *, fresh: bool = False, editing: UUID | None = None, code: int = 200
+) -> Response:
+    today = datetime.now(UTC) - timedelta(hours=12)
+    context = {"form": form, "fresh": fresh, "editing": editing, "today": f"{today:%Y-%m-%d}"}
+    return _page(request, "form.html", code=422 if form.problems else code, **context)
+
+
+def _not_saved(request: Request, form: Form, editing: UUID | None = None) -> Response:
+    form.notice = "It could not be saved just now. What you typed is still here. Try again in a moment."
+    page = _form_page(request, form, editing=editing, code=503)
+    page.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return page
+
+
+async def _preview(request: Request, books: Reminders, editing: UUID | None = None) -> Response:
+    fields, form = await _typed(request)
+    asked = _asked(fields)
+    try:
+        if asked.when is None:
+            form.preview = "The time stays as it is."
+        elif not form.problems:
+            form.preview = preview_of(books, asked).sentence
+    except InvalidDraft as error:
+        form.refused(error.problems)
+    return _form_page(request, form, editing=editing)
 
 
 def _reminder_page(request: Request, found: Reminder) -> Response:
     now = datetime.now(UTC)
     until = (found.next_at - now).total_seconds()
     final = found.status in FINAL
+    overdue = until < 0 and not final
     return _page(
         request,
         "reminder.html",
         reminder=found,
         status=Status(found.status),
         place=ZoneInfo(found.time_zone),
-        final=final,
-        changeable=found.status in (Status.SCHEDULED, Status.RETRYING),
+        changeable=found.status in _CHANGEABLE,
         distance=times.distance_in_words(abs(found.due_at - now)),
-        overdue=until < 0 and not final,
+        lateness=_lateness(found.lateness_ms),
+        overdue=overdue,
+        # What scripts compare: each change of the row moves updated_at.
+        version=f"{found.rev}.{found.updated_at.timestamp()}.{overdue}",
         # A page without scripts looks again by itself: soon when something is about to happen, seldom otherwise.
         refresh=None if final else max(1, min(30, round(until) + 1)),
     )
 
 
+def _lateness(ms: int | None) -> str:
+    if ms is None:
+        return ""
+    if ms < 1000:
+        return f"{ms} ms"
+    return f"{ms / 1000:.1f} seconds" if ms < 60_000 else times.distance_in_words(timedelta(milliseconds=ms))
+
+
 async def _typed(request: Request) -> tuple[dict[str, str], Form]:
     given, undecodable = await form_fields(request)
     fields = {name: given.get(name, "") for name in _FIELDS}
-    problems = {name: "contains bytes that are not text (UTF-8)" for name in undecodable if name in fields}
-    return fields, Form(fields, problems, folds=_folds(fields))
+    form = Form(fields, folds=_folds(fields))
+    return fields, form.refused(dict.fromkeys(undecodable, "has bytes that are not text (UTF-8)"))
 
 
 def _asked(fields: Mapping[str, str]) -> Asked:
-    date, clock = fields["date"].strip(), fields["time"].strip()
-    return Asked(
+    asked = Asked(
         to=fields["to"],
         message=fields["message"],
-        subject=fields["subject"] or None,
-        when=f"{date}T{clock}" if date and clock else "",
-        time_zone=fields["time_zone"].strip().replace(" ", "_") or "UTC",
+        subject=fields["subject"],
+        when=_wall(fields),
+        time_zone=_zone(fields),
         fold=int(fields["fold"]) if fields["fold"] in ("0", "1") else None,
     )
+    # A time that was not touched stays what it was, to the millisecond, even where it has passed.
+    untouched = fields["was"] != "" and fields["was"] == _time_said(fields)
+    return replace(asked, when=None, time_zone=None, fold=None) if untouched else asked
+
+
+def _wall(fields: Mapping[str, str]) -> str:
+    date, clock = fields["date"].strip(), fields["time"].strip()
+    return f"{date}T{clock}" if date and clock else ""
+
+
+def _zone(fields: Mapping[str, str]) -> str:
+    return fields["time_zone"].strip().replace(" ", "_") or "UTC"
+
+
+def _time_said(fields: Mapping[str, str]) -> str:
+    """The time that the form says, written in one way whatever the browser does."""
+    wall = _wall(fields)
+    with contextlib.suppress(times.BadTime):
+        wall = times.read(wall).wall.isoformat()
+    return f"{wall} {_zone(fields)} {fields['fold']}"
 
 
 def _folds(fields: Mapping[str, str]) -> tuple[str, str] | None:
     try:
-        return times.folds(times.read(f"{fields['date']}T{fields['time']}").wall, times.zone(fields["time_zone"]))
+        return times.folds(times.read(_wall(fields)).wall, times.zone(_zone(fields)))
     except times.BadTime:
         return None
 
@@ -243,11 +334,6 @@ def _key(fields: Mapping[str, str]) -> str | None:
         return None
     said = "\x00".join(fields[name] for name in _FIELDS)
     return f"form:{hashlib.sha256(said.encode()).hexdigest()}"
-
-
-def _refused(request: Request, form: Form, problems: Mapping[str, str], editing: UUID | None = None) -> Response:
-    form.problems = problems
-    return _page(request, "form.html", form=form, fresh=False, editing=editing, code=422)
 
 
 def _words(moment: datetime, place: ZoneInfo) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,79 +13,107 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import Scope
 
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, RmindrError, StorageUnavailable, TooLate
 
 log = structlog.get_logger(__name__)
 
-_TITLES: Final = {
-    400: "Bad request",
-    401: "Not signed in",
-    403: "Forbidden",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Too late",
-    413: "Too large",
-    415: "Wrong content type",
-    422: "Not understood",
-    500: "Our fault",
-    503: "Not now",
+# Everything that can be wrong, by title: its status, and what it means. /docs lists them; a problem's `type` leads there.
+PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
+    "Bad request": (400, "The request is malformed: JSON that is not JSON, something given twice."),
+    "Unknown host": (400, "This service does not answer under the name in `Host`."),
+    "Forbidden": (403, "Not from here: a form that another site sent, or a list that only loopback may see."),
+    "Not found": (404, "There is nothing at this address, or not for these eyes."),
+    "Method not allowed": (405, "`Allow` says which methods this address has."),
+    "Too slow": (408, "The body did not come in time."),
+    "Too late": (409, "The mail has left, or is leaving; nothing was changed."),
+    "Too large": (413, "The body is larger than any reminder is."),
+    "Wrong content type": (415, "The body is not said to be JSON (of a form: a form)."),
+    "Not understood": (422, "A field, a parameter or a header has the wrong shape; `errors` names each."),
+    "Not a reminder yet": (422, "What was asked for cannot be a reminder; `errors` says why, field by field."),
+    "Idempotency-Key used before": (422, "The same key came with another request; use a new one for a new reminder."),
+    "Our fault": (500, "Nobody foresaw it. It is written down under the request's id."),
+    "Not now": (503, "The database does not answer; try again with the same `Idempotency-Key`."),
 }
-# An error, its status, and its title: a new error gets a row.
-_TABLE: Final[Mapping[type[RmindrError], tuple[int, str]]] = {
-    InvalidDraft: (422, "Not a reminder yet"),
-    ReminderNotFound: (404, "Not found"),
-    TooLate: (409, "Too late"),
-    KeyReused: (422, "Idempotency-Key used before"),
-    StorageUnavailable: (503, "Not now"),
+# Of several with one status, the first is the general one.
+_BY_STATUS: Final = {status: title for title, (status, _) in reversed(list(PROBLEMS.items()))}
+# An error, and its title: a new error gets a row.
+_TABLE: Final[Mapping[type[RmindrError], str]] = {
+    InvalidDraft: "Not a reminder yet",
+    ReminderNotFound: "Not found",
+    TooLate: "Too late",
+    KeyReused: "Idempotency-Key used before",
+    StorageUnavailable: "Not now",
 }
+# Nobody reads more complaints than these, and whoever sends thousands of fields gets no thousands back.
+_MOST_ERRORS: Final = 20
+_PYDANTIC: Final = re.compile(r"^(?:Input|String|Value) should")
+# An act on a reminder, from whose failure one goes back to the reminder.
+_ACT: Final = re.compile(r"(/reminders/[^/]+)/(?:cancel|edit|preview)")
 RETRY_AFTER_S: Final = 5
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field."""
+    """What is wrong with one field, or with one parameter or header."""
 
-    pointer: str = Field(examples=["/due_at"], description="JSON pointer (RFC 6901) to the field; empty for the body.")
+    pointer: str | None = Field(
+        None, examples=["/due_at"], description="JSON pointer (RFC 6901) into the body; empty for the whole of it."
+    )
+    parameter: str | None = Field(None, description="The parameter's name, where it is about one of the query.")
+    header: str | None = Field(None, description="The header's name, where it is about one.")
     detail: str = Field(examples=["is in the past"])
+
+    @property
+    def name(self) -> str:
+        """What it is about, for people."""
+        return (self.pointer or "").lstrip("/") or self.parameter or self.header or "the body"
 
 
 class Problem(BaseModel):
     """An error, as RFC 9457 has it."""
 
-    type: str = Field(examples=["about:blank"])
+    type: str = Field(examples=["/docs#not-a-reminder-yet"], description="Where this kind of problem is described.")
     title: str = Field(examples=["Not a reminder yet"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["due_at is in the past"])
     instance: str = Field(description="The request, by its X-Request-Id.")
-    errors: list[FieldProblem] = []
+    errors: list[FieldProblem] | None = None
 
 
 def problem(
     scope: Scope,
-    status: int,
     title: str,
     detail: str,
     *,
     errors: Sequence[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem as a response; where a browser asks for a page, a page."""
+    """The problem of this title as a response; where a browser asks for a page, a page."""
     said = Problem(
-        type="about:blank",
+        type=f"/docs#{anchor(title)}",
         title=title,
-        status=status,
+        status=PROBLEMS[title][0],
         detail=detail,
         instance=f"request:{scope.get('state', {}).get('request_id', '')}",
-        errors=list(errors),
+        errors=list(errors) or None,
     )
     templates = getattr(scope["app"].state, "templates", None) if "app" in scope else None
     if templates is not None and wants_page(scope):
-        page = templates.get_template("error.html").render(problem=said, path=scope["path"])
-        return Response(page, status, dict(headers or {}), media_type="text/html")
+        act = _ACT.fullmatch(scope["path"])
+        page = templates.get_template("error.html").render(
+            problem=said, back=act[1] if act and said.status != 404 else None
+        )
+        return Response(page, said.status, dict(headers or {}), media_type="text/html")
     return JSONResponse(
-        said.model_dump(exclude_defaults=not errors), status, dict(headers or {}), media_type="application/problem+json"
+        said.model_dump(exclude_none=True), said.status, dict(headers or {}), media_type="application/problem+json"
     )
+
+
+def anchor(title: str) -> str:
+    """The title as the name of a place on a page, e.g. `not-a-reminder-yet`."""
+    return title.lower().replace(" ", "-")
 
 
 def wants_page(scope: Scope) -> bool:
@@ -95,8 +124,8 @@ def wants_page(scope: Scope) -> bool:
 
 def answer_errors(app: FastAPI) -> None:
     """Let every error that is foreseen leave as a problem; what is not is for guards.LastResort."""
-    for kind, (status, title) in _TABLE.items():
-        app.add_exception_handler(kind, _ours(status, title))
+    for kind, title in _TABLE.items():
+        app.add_exception_handler(kind, _ours(title))
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
 
@@ -106,43 +135,60 @@ def of_draft(error: InvalidDraft) -> list[FieldProblem]:
     return [FieldProblem(pointer=f"/{field}", detail=complaint) for field, complaint in error.problems.items()]
 
 
-def _ours(status: int, title: str) -> Any:
+def _ours(title: str) -> Any:
     async def answer(request: Request, error: RmindrError) -> Response:
         errors = of_draft(error) if isinstance(error, InvalidDraft) else []
         if isinstance(error, StorageUnavailable):
             log.warning("storage unavailable", why=str(error))
             detail = "Nothing was saved, or we cannot tell: try again in a moment, with the same Idempotency-Key."
-            return problem(request.scope, status, title, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        return problem(request.scope, status, title, str(error), errors=errors)
+            return problem(request.scope, title, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+        return problem(request.scope, title, str(error), errors=errors)
 
     return answer
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
-    title = _TITLES.get(error.status_code, "Error")
-    detail = str(error.detail)
-    if detail in ("Not Found", "Method Not Allowed"):
-        detail = "There is nothing at this address." if error.status_code == 404 else "This address has another method."
-    return problem(request.scope, error.status_code, title, detail, headers=error.headers)
+    detail, headers = str(error.detail), dict(error.headers or {})
+    if error.status_code == 404 and detail == "Not Found":
+        detail = "There is nothing at this address."
+    if error.status_code == 405:
+        detail = "This address has other methods."
+        headers = {"Allow": ", ".join(_methods(request))}
+    return problem(request.scope, _BY_STATUS.get(error.status_code, "Bad request"), detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done at this address: one route alone knows its own method only."""
+    if request.url.path.startswith("/static/"):
+        return ["GET", "HEAD"]
+    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": [], "query_string": b""}
+    matching = (
+        method
+        for method in ("GET", "POST", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] == Match.FULL for route in request.app.routes)
+    )
+    return [each for method in matching for each in (("GET", "HEAD") if method == "GET" else (method,))]
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [
-        FieldProblem(
-            pointer="".join(f"/{part}" for part in each["loc"][1:])
-            if each["loc"][0] == "body"
-            else f"#{each['loc'][-1]}",
-            detail=_sentence(each),
-        )
-        for each in error.errors()
-    ]
-    detail = "; ".join(f"{each.pointer.lstrip('/#') or 'the body'} {each.detail}" for each in errors)
-    if all(each["loc"][0] == "path" for each in error.errors()):
+    found = error.errors()
+    if any(each["loc"][0] == "path" for each in found):
         # An id that cannot be one names nothing, like one that is not there.
-        return problem(request.scope, 404, "Not found", str(ReminderNotFound()))
-    return problem(request.scope, 422, "Not understood", detail, errors=errors)
+        return problem(request.scope, "Not found", str(ReminderNotFound()))
+    errors = [_of_field(each) for each in found[:_MOST_ERRORS]]
+    detail = "; ".join(f"{each.name} {each.detail}" for each in errors)
+    return problem(request.scope, "Not understood", detail, errors=errors)
+
+
+def _of_field(each: Any) -> FieldProblem:
+    where, *path = (str(part)[:60] for part in each["loc"])
+    detail = _sentence(each)
+    if where == "body":
+        steps = (part.replace("~", "~0").replace("/", "~1") for part in path)
+        return FieldProblem(pointer="".join(f"/{step}" for step in steps), detail=detail)
+    return FieldProblem(**{"header" if where == "header" else "parameter": path[-1]}, detail=detail)
 
 
 def _sentence(each: Any) -> str:
@@ -152,5 +198,9 @@ def _sentence(each: Any) -> str:
         "string_type": "must be text",
         "int_type": "must be a whole number",
         "int_parsing": "must be a whole number",
+        "model_attributes_type": "must be a JSON object",
+        "uuid_parsing": "is none of ours; take `next` of the page before",
+        "string_pattern_mismatch": "has characters that it cannot have",
     }
-    return known.get(each["type"], str(each["msg"]).removeprefix("Value error, ").rstrip("."))
+    said = _PYDANTIC.sub("must", str(each["msg"]).removeprefix("Value error, "))
+    return known.get(each["type"], said.rstrip("."))

@@ -32,7 +32,8 @@ local function take(member, type)
     return enter(job, 'inactive')
   end
   local hash = redis.call('HGETALL', hash_of(id))
-  enter(job, 'active', 'started_at', int(now), 'workerId', worker .. ':' .. job.type .. ':1', 'lease', token)
+  local holder = worker .. ':' .. job.type .. ':1'
+  enter(job, 'active', 'started_at', int(now), 'workerId', holder, 'lease', token .. '@' .. holder)
   redis.call('ZADD', leases, int(now + lease), member)
   publish(id, 'start', json(job.type) .. ',null')
   taken[#taken + 1] = { id, hash }
@@ -54,8 +55,11 @@ end
 
 local head = redis.call('ZRANGE', states.delayed, 0, 0, 'WITHSCORES')
 if head[1] and tonumber(head[2]) <= now then
-  promote_due(ARGV[5])
-  head = redis.call('ZRANGE', states.delayed, 0, 0, 'WITHSCORES')
+  if promote_due(ARGV[5]) then
+    head = redis.call('ZRANGE', states.delayed, 0, 0, 'WITHSCORES')
+  else
+    head[2] = int(now + KUE_ROUND)
+  end
 end
 
 for at = 7, #ARGV, 2 do

@@ -7,11 +7,14 @@
 local ids, types, jobs = KEYS[1], KEYS[2], KEYS[3]
 local states = { delayed = KEYS[4], inactive = KEYS[5], active = KEYS[6], complete = KEYS[7], failed = KEYS[8] }
 local work_time, events, leases, unique, wake = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local kue_promotes, kue_expires = KEYS[14], KEYS[15]
 local prefix = string.sub(ids, 1, -4)
 
 -- Kue's expiry scan starts here, so scores of active jobs below it never expire.
 local TTL_FLOOR = 100000
 local LOG_LINES = 1000
+-- A Kue's timer is about to move what it has read: come back after this many ms.
+local KUE_ROUND = 10
 
 local function clock()
   if ARGV[1] ~= '' then return tonumber(ARGV[1]) * 1000 end
@@ -51,14 +54,17 @@ end
 -- The job's fields that transitions decide by; nil where there is no job, only a fragment of one, or something else.
 local function read(id)
   local values = redis.pcall('HMGET', hash_of(id), 'type', 'state', 'priority', 'attempts', 'max_attempts', 'ttl',
-    'lease', 'started_at', 'removeOnComplete', 'unique', 'losses', 'promote_at')
+    'lease', 'started_at', 'removeOnComplete', 'unique', 'losses', 'promote_at', 'workerId')
   local priority = not values.err and number(values[3])
   if id == '' or not (priority and values[1] and values[2]) then return nil end
+  -- A Kue worker that takes the job over writes its own name and knows nothing of leases: then ours is at an end.
+  local token, holder = string.match(values[7] or '', '^([^@]*)@(.*)$')
   return {
     id = id, type = values[1], state = values[2], priority = string.format('%.17g', priority),
     attempts = number(values[4]) or 0, max_attempts = number(values[5]) or 1, ttl = number(values[6]) or 0,
-    lease = values[7] or '', started_at = number(values[8]) or now, remove_on_complete = values[9], unique = values[10],
-    losses = number(values[11]) or 0, promote_at = number(values[12]) or now,
+    lease = holder and holder == values[13] and token or '', started_at = number(values[8]) or now,
+    remove_on_complete = values[9], unique = values[10], losses = number(values[11]) or 0,
+    promote_at = number(values[12]) or now,
   }
 end
 
@@ -66,7 +72,7 @@ end
 local function held(id, token)
   local job = read(id)
   if not job then return nil, 'missing' end
-  if job.state ~= 'active' or job.lease ~= token then return nil, 'lost' end
+  if job.state ~= 'active' or job.lease ~= token or token == '' then return nil, 'lost' end
   return job
 end
 
@@ -81,6 +87,10 @@ end
 -- Take a job out of the state it is in.
 local function leave(job)
   local member = zid(job.id)
+  if job.state == 'active' and job.ttl > 0 and (tonumber(redis.call('ZSCORE', states.active, member) or '') or now) < now then
+    -- A Kue's timer may have called this run too long, and would fail it within a second, whosever it is by then.
+    publish(job.id, 'ttl exceeded ack')
+  end
   if states[job.state] then redis.call('ZREM', states[job.state], member) end
   redis.call('ZREM', of_type(job.type, job.state), member)
   if job.state == 'active' then redis.call('ZREM', leases, member) end
@@ -163,7 +173,9 @@ local function append_log(id, line)
   redis.pcall('RPUSH', log_of(id), line)
 end
 
+-- nil while a Kue does the same: what it has read before we came, it would move again under our hands.
 local function promote_due(limit)
+  if redis.call('EXISTS', kue_promotes) == 1 then return nil end
   local promoted = 0
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', states.delayed, '-inf', int(now), 'LIMIT', 0, limit)) do
     local id = id_of(member)

@@ -9,8 +9,15 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'L
   local id = id_of(member)
   local job = read(id)
   redis.call('ZREM', leases, member)
+  if not job or job.state ~= 'active' then
+    -- A ghost, or ended by somebody who knows nothing of leases.
+    redis.call('ZREM', states.active, member)
+  end
   if not job then
     set_aside(id)
+  elseif job.state == 'active' and job.lease == '' then
+    -- A Kue worker has taken it over.
+    redis.call('HDEL', hash_of(id), 'lease')
   elseif job.state == 'active' then
     job.losses = job.losses + 1
     redis.call('HSET', hash_of(id), 'losses', int(job.losses))

@@ -2,7 +2,7 @@
 -- Run a job again because a person asks; its count of attempts goes on.
 --
 -- ARGV  1 now, ms or ''   2 id
--- Returns 'inactive', or 'missing', or the state that refuses, or the id of the job that holds its unique key now.
+-- Returns 'ok', or 'missing', or the state that refuses, or the id of the job that holds its unique key now.
 
 local job = read(ARGV[2])
 if not job then return 'missing' end
@@ -16,4 +16,4 @@ end
 leave(job)
 redis.call('HDEL', hash_of(job.id), 'losses')
 enter(job, 'inactive')
-return 'inactive'
+return 'ok'

@@ -14,6 +14,8 @@ function browserZone() {
   return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 }
 
+const city = (key) => key.split("/").pop().replaceAll("_", " ");
+
 // How a moment reads on the clocks of a zone; null where there is no such zone.
 function inZone(moment, zone, options) {
   try {
@@ -23,6 +25,18 @@ function inZone(moment, zone, options) {
   }
 }
 
+// The moment on the reader's own clock, where that differs from the zone's; else empty.
+function forReader(moment, zone) {
+  const options = { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };
+  const here = inZone(moment, browserZone(), options);
+  return here === inZone(moment, zone, options) ? "" : `${here} for you in ${city(browserZone())}`;
+}
+
+async function pageAt(address, options) {
+  const response = await fetch(address, options);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}
+
 // The form
 
 function startForm(form) {
@@ -30,9 +44,12 @@ function startForm(form) {
   const home = browserZone();
   let timer, asked = 0;
   const names = { "/when": "The time", "/time_zone": "The time zone" };
-  const city = (key) => key.split("/").pop().replaceAll("_", " ");
+  const hint = $("zone-now").textContent;
+  const chosenZone = () => zone.value.trim().replaceAll(" ", "_") || "UTC";
 
-  if (form.hasAttribute("data-fresh")) {
+  // A form that the browser brings back has what was typed in it.
+  const untouched = [date, time, zone].every((field) => field.value === field.defaultValue);
+  if (form.hasAttribute("data-fresh") && untouched) {
     zone.value = home;
     const tomorrow = new Date();
     tomorrow.setDate(tomorrow.getDate() + 1);
@@ -42,7 +59,7 @@ function startForm(form) {
   function set(moment, clock) {
     date.value = dateOf(moment);
     time.value = clock ?? timeOf(moment, true);
-    update();
+    changeTime();
   }
 
   const later = (ms) => new Date(Date.now() + ms);
@@ -91,7 +108,7 @@ function startForm(form) {
     const mine = ++asked;
     const box = $("preview");
     if (!date.value || !time.value) return show(box, "", false);
-    const body = { when: `${date.value}T${time.value}`, time_zone: zone.value.trim().replaceAll(" ", "_") || "UTC" };
+    const body = { when: `${date.value}T${time.value}`, time_zone: chosenZone() };
     const fold = form.elements.fold?.value;
     if (fold) body.fold = Number(fold);
     let answer, problem;
@@ -102,36 +119,57 @@ function startForm(form) {
       answer = await response.json();
       problem = !response.ok && (answer.errors ?? []).map((each) => `${names[each.pointer] ?? each.pointer} ${each.detail}.`).join(" ");
     } catch {
-      return;
+      problem = "";
     }
     if (mine !== asked) return;
-    if (problem) return show(box, problem, true);
-    const options = { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };
-    const here = inZone(new Date(answer.due_at), home, options);
-    const same = inZone(new Date(answer.due_at), answer.time_zone, options) === here;
-    show(box, same ? answer.sentence : `${answer.sentence.slice(0, -1)} — ${here} for you in ${city(home)}.`, false);
+    if (problem !== false) {
+      show(box, problem, true);
+      // Which of two times? That there are two, only the server knows: its form has the question.
+      if (!fold && problem.includes("twice")) {
+        const page = await pageAt("/preview", { method: "POST", body: new URLSearchParams(new FormData(form)) });
+        if (mine === asked) $("folds").replaceWith(document.adoptNode(page.getElementById("folds")));
+      }
+      return;
+    }
+    const mineToo = forReader(new Date(answer.due_at), answer.time_zone);
+    show(box, mineToo ? `${answer.sentence.slice(0, -1)} — ${mineToo}.` : answer.sentence, false);
   }
   function show(box, text, bad) {
     box.classList.toggle("bad", bad);
     if (box.textContent !== text) box.textContent = text;
   }
+  function showClock() {
+    const key = chosenZone();
+    const now = inZone(new Date(), key, { hour: "2-digit", minute: "2-digit", timeZoneName: "shortOffset" });
+    const place = key.includes("/") ? ` in ${city(key)}` : "";
+    $("zone-now").textContent = now ? `It is ${now.replace("GMT", "UTC").replace("-", "−")}${place} now.` : hint;
+  }
   function update() {
-    const now = inZone(new Date(), zone.value, { hour: "2-digit", minute: "2-digit", timeZoneName: "shortOffset" })?.replace("GMT", "UTC");
-    $("zone-now").textContent = now ? `It is ${now} in ${city(zone.value)} now.` : "";
+    showClock();
     clearTimeout(timer);
     timer = setTimeout(preview, 150);
   }
-  for (const field of [date, time, zone]) field.addEventListener("input", update);
-  // What the server has just said about the time stands beside it already.
-  if (!date.hasAttribute("aria-invalid")) update();
+  function changeTime() {
+    $("folds").replaceChildren();
+    update();
+  }
+  form.addEventListener("input", (event) => {
+    if ([date, time, zone].includes(event.target)) changeTime();
+    else if (event.target.name === "fold") update();
+  });
+  // What the server has just said about the time stands beside it already, and a time that is being kept needs no words.
+  if (date.hasAttribute("aria-invalid") || zone.hasAttribute("aria-invalid") || form.elements.was.value) showClock();
+  else update();
 
   form.addEventListener("submit", (event) => {
     // The server counts a form that is sent twice once; this only says that it heard.
     const button = event.submitter;
-    if (button) setTimeout(() => { button.disabled = true; button.textContent = "Saving …"; });
+    if (!button) return;
+    const label = button.textContent;
+    setTimeout(() => { button.disabled = true; button.textContent = "Saving …"; });
+    // Whoever comes back to this page may send it again.
+    window.addEventListener("pageshow", () => { button.disabled = false; button.textContent = label; }, { once: true });
   });
-  // A page that the browser brings back from its memory has its button still disabled.
-  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 }
 
 // One reminder: look again when something may have changed, not while nobody looks.
@@ -154,16 +192,25 @@ function startReminder() {
     place.textContent = parts.join(" ") || "a moment";
   }
 
+  function yours() {
+    const text = forReader(new Date(article().dataset.due), article().dataset.zone);
+    if (text) $("yours").textContent = `${text}.`;
+    $("yours").hidden = !text;
+  }
+
   async function look() {
     try {
-      const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (response.ok) {
-        const page = new DOMParser().parseFromString(await response.text(), "text/html");
-        const fresh = page.getElementById("reminder");
-        if (fresh && fresh.outerHTML !== article().outerHTML) {
-          article().replaceWith(document.adoptNode(fresh));
-          document.title = page.title;
-        }
+      const page = await pageAt(location.href, { headers: { Accept: "text/html" } });
+      const fresh = page.getElementById("reminder");
+      if (fresh && fresh.dataset.version !== article().dataset.version) {
+        const focused = article().contains(document.activeElement);
+        if (fresh.dataset.status !== article().dataset.status) $("news").textContent = page.getElementById("badge").textContent;
+        article().replaceWith(document.adoptNode(fresh));
+        document.title = page.title;
+        if (focused) $("main").focus();
+        yours();
+      } else if (fresh) {
+        article().dataset.refresh = fresh.dataset.refresh;
       }
     } catch { /* The server is away for a moment; the next look will tell. */ }
     plan();
@@ -179,6 +226,7 @@ function startReminder() {
 
   setInterval(countdown, 1000);
   countdown();
+  yours();
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
   plan();
 }
@@ -190,8 +238,7 @@ function startInbox(list) {
     try {
       const response = await fetch(`/inbox/api/messages?after=${list.dataset.newest}&wait=25`);
       if (response.ok && (await response.json()).items.length) {
-        const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
-        const fresh = page.getElementById("inbox");
+        const fresh = document.adoptNode((await pageAt(location.href)).getElementById("inbox"));
         list.replaceWith(fresh);
         return startInbox(fresh);
       }
