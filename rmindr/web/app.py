@@ -27,7 +27,6 @@ from rmindr.web.guards import (
     LastResort,
     RequestId,
     SecurityHeaders,
-    known_hosts,
 )
 from rmindr.web.problems import answer_errors
 
@@ -82,7 +81,7 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     # The last added is the first to see a request.
     app.add_middleware(BodyLimit)
     app.add_middleware(HttpsOnly, public_url=public_url, enabled=https and bool(settings.trusted_proxies))
-    app.add_middleware(KnownHost, hosts=known_hosts(settings.public_url, loopback_only=local))
+    app.add_middleware(KnownHost, hosts=settings.hosts)
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
     app.add_middleware(SecurityHeaders, https=https)

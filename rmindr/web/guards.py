@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +18,6 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmindr.models import new_id
-from rmindr.settings import LOOPBACK
 from rmindr.web.access import client_address, host_of
 from rmindr.web.problems import problem
 
@@ -241,7 +240,8 @@ class HttpsOnly:
 
 
 class KnownHost:
-    """Refuses requests for another host than ours: a page elsewhere whose name was pointed at us must not speak for it."""
+    """Refuses requests for another host than ours, if we know ours: a page elsewhere whose name was pointed at us must not
+    speak for it."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
@@ -255,10 +255,3 @@ class KnownHost:
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-
-def known_hosts(public_url: str | None, *, loopback_only: bool) -> frozenset[str]:
-    """The names under which we answer; empty where any will do, as nobody has said how we are reached."""
-    if loopback_only:
-        return LOOPBACK | ({urlsplit(public_url).hostname or ""} if public_url else frozenset())
-    return frozenset()

@@ -140,7 +140,11 @@ def _ours(title: str) -> Any:
         errors = of_draft(error) if isinstance(error, InvalidDraft) else []
         if isinstance(error, StorageUnavailable):
             log.warning("storage unavailable", why=str(error))
-            detail = "Nothing was saved, or we cannot tell: try again in a moment, with the same Idempotency-Key."
+            detail = (
+                "The database does not answer just now. Try again in a moment."
+                if wants_page(request.scope)
+                else "Nothing was saved, or we cannot tell: try again in a moment, with the same Idempotency-Key."
+            )
             return problem(request.scope, title, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
         return problem(request.scope, title, str(error), errors=errors)
 

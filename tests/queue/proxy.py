@@ -1,4 +1,4 @@
-"""A wire to Redis that can be cut: at once, or just before the answer to one request."""
+"""A wire to a server that can be cut: at once, or just before the answer to one request."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ class Proxy:
         await self.cut()
 
     @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"redis://127.0.0.1:{self.port}"
 
     def when(self, request: bytes, do: Callable[[], object]) -> None:
         """Do this when the next request with these bytes in it has passed, before its answer."""
