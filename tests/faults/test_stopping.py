@@ -94,7 +94,7 @@ async def test_reminders_due_while_no_worker_runs_are_sent_when_one_does(stack: 
     """A10."""
     async with stack.web() as client:
         addresses = await post_many(client, 10, soon(1.5))
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2.5)
         async with stack.worker():
             found = await until(client, list(addresses))
 

@@ -19,7 +19,7 @@ from rmindr.ledger import Claim, Ledger, reminders
 from rmindr.models import Status
 from tests.servers import free_port
 from tests.web.conftest import Serve
-from tests.web.site import BROWSER, CONFIRMED, Page, Site, a_form, soon
+from tests.web.site import BROWSER, CONFIRMED, NOBODYS, Page, Site, a_form, soon
 
 # What does not depend on the database need not run on two.
 ON_ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -265,7 +265,7 @@ async def away(serve: Serve) -> AsyncIterator[Site]:
 
 
 @ON_ONE
-@pytest.mark.parametrize("path", ["/", f"/reminders/{uuid4()}/edit"])
+@pytest.mark.parametrize("path", ["/", f"/reminders/{NOBODYS}/edit"])
 async def test_what_cannot_be_saved_just_now_is_still_there_to_be_sent_again(away: Site, path: str) -> None:
     typed = a_form(message=f"a long letter\r\n{MARKUP}", subject="mine", **TWICE | {"fold": "1"})
 
@@ -362,8 +362,7 @@ async def test_a_time_that_was_not_touched_stays_to_the_millisecond(site: Site, 
 
 @ON_ONE
 async def test_only_the_text_can_be_changed_when_the_time_has_come(site: Site, database: Database) -> None:
-    made = await site.post(due_at=soon(seconds=0.2))
-    await asyncio.sleep(0.3)
+    made = await site.overdue()
     form = await site.see(edit_of(made))
 
     kept = await site.submit(edit_of(made), **form.values | {"message": "Call dad"})
@@ -439,7 +438,7 @@ async def test_a_mail_that_is_leaving_or_has_left_is_a_409_with_a_way_back(
     site: Site, database: Database, act: str
 ) -> None:
     ledger = Ledger(database, timedelta(minutes=1))
-    made = await site.post(due_at=soon(seconds=0.5))
+    made = await site.overdue()
     form = await site.see(edit_of(made))
     claim = await claimed(ledger, made)
     assert await ledger.mark(claim, b"letter")
@@ -461,7 +460,7 @@ async def test_a_mail_that_is_leaving_or_has_left_is_a_409_with_a_way_back(
 
 async def test_a_sent_reminder_shows_its_timeline_in_the_servers_own_words(site: Site, database: Database) -> None:
     ledger = Ledger(database, timedelta(minutes=1))
-    claim = await claimed(ledger, await site.post(due_at=soon(seconds=0.2), time_zone="Asia/Kolkata"))
+    claim = await claimed(ledger, await site.overdue(time_zone="Asia/Kolkata"))
     await ledger.mark(claim, b"letter")
     await ledger.sent(claim, f"250 2.0.0 Ok: {MARKUP}", timedelta(0))
 
@@ -527,8 +526,7 @@ async def test_a_page_without_scripts_looks_again_when_something_may_have_happen
 
 @ON_ONE
 async def test_a_reminder_that_is_due_and_not_sent_says_what_it_waits_for(site: Site) -> None:
-    made = await site.post(due_at=soon(seconds=0.2))
-    await asyncio.sleep(0.3)
+    made = await site.overdue()
 
     page = await site.see(f"/reminders/{made['id']}")
 
@@ -556,7 +554,7 @@ async def test_every_instant_is_there_for_machines_and_in_words(site: Site) -> N
 
 
 @ON_ONE
-@pytest.mark.parametrize("path", ["/nothing", f"/reminders/{uuid4()}", "/reminders/x", f"/reminders/{uuid4()}/edit"])
+@pytest.mark.parametrize("path", ["/nothing", f"/reminders/{NOBODYS}", "/reminders/x", f"/reminders/{NOBODYS}/edit"])
 async def test_what_is_not_there_is_a_page_with_a_way_on(site: Site, path: str) -> None:
     page = await site.see(path)
 
