@@ -44,6 +44,8 @@ in 0.5 hours                                  | 2026-11-24 10:45
 in two and a half hours                       | 2026-11-24 12:45
 in 2 and a half hours                         | 2026-11-24 12:45
 in a quarter of an hour                       | 2026-11-24 10:30
+in 1h 1m 1s                                   | 2026-11-24 11:16:01
+in 90s                                        | 2026-11-24 10:16:30
 in 45 seconds                                 | 2026-11-24 10:15:45
 in 10 minutes                                 | 2026-11-24 10:25
 in ten minutes                                | 2026-11-24 10:25
@@ -243,6 +245,10 @@ Friday, 4 December                            | 2026-12-04 09:00
 fri 4 dec 2026 18:00                          | 2026-12-04 18:00
 friday 2026-12-04 18:00                       | 2026-12-04 18:00
 Friday the 4th of December at noon            | 2026-12-04 12:00
+
+the fifth of may                              | 2027-05-05 09:00
+the coming friday at noon                     | 2026-11-27 12:00
+on the monday 9am                             | 2026-11-30 09:00
 
 # Times of day
 9am                                           | 2026-11-25 09:00
@@ -499,7 +505,7 @@ monday to friday 9am                          | monday to friday  | once; every
 tomorrow or friday                            | or                | is not understood
 tomorrow and friday                           | and               | is not understood
 tomorrow morning evening                      | evening           | second part of the day
-every day every week                          | every             | second repetition
+every day every week                          | every week        | second repetition
 in 2 hours in 3 hours                         | in 3 hours        | second length of time
 tomorrow 9am New York Tokyo                   | Tokyo             | second zone
 
@@ -547,7 +553,9 @@ friday or so                                  | or                | is not under
 today                                         | today             | at what time
 eod                                           | eod               | no time
 end of the month                              | end               | last day
-christmas                                     | christmas         | is not understood
+christmas at noon                             | christmas         | occasion
+tomorrow 9am wake                             | wake              | no place; Pacific/Wake
+friday noon easter                            | easter            | occasion; Pacific/Easter
 by friday                                     | by                | is not understood
 before friday                                 | before            | how long before
 
@@ -653,14 +661,20 @@ in 5m                                         | m                 | ambiguous; m
 in 5 m                                        | m                 | ambiguous; minutes; months
 18h30                                         | 18h30             | ambiguous; in 18h30; 18:30
 tomorrow 8.15                                 | 8.15              | ambiguous; 08:15
-every second monday                           | every second monday | ambiguous; every 2 weeks on monday; second monday of every month
-every 2nd fri 9am                             | every 2nd fri     | ambiguous; every 2 weeks on friday; second friday of every month
+every second monday                           | every second monday | ambiguous; every 2 weeks on monday; monthly
+every 2nd fri 9am                             | every 2nd fri     | ambiguous; every 2 weeks on friday; monthly
 every weekend                                 | weekend           | ambiguous; saturday and sunday
 biweekly on monday                            | biweekly          | ambiguous; every 2 weeks; twice a week
 bimonthly on the 1st                          | bimonthly         | ambiguous; every 2 months; twice a month
 every day at 9am until friday 18:00           | 18:00             | second time of day
 every day until friday 18:00                  | 18:00             | ambiguous; each; last
 1 month after 31 january 2027                 | 1 month after 31 january 2027 | ambiguous; 28 February 2027; 1 March 2027
+
+tomorrow 9 to 11                              | 9 to 11           | a time, or from one to another
+tomorrow 10 to 11am                           | 10 to 11          | a time, or from one to another
+every day 9 to 5                              | 9 to 5            | a time, or from one to another
+every second march                            | second            | is not understood
+in a weeks                                    | weeks             | is not understood
 
 # Other people's clocks
 9am PST                                       | PST               | Los Angeles
@@ -703,6 +717,7 @@ every month on monday                         | monday            | which one of
 every month on 4 july                         | 4 july            | every year
 every week on the 1st                         | 1st               | every month
 every day on monday                           | monday            | every week
+friday 4 december every year                  | friday            | some years only
 every year on the 1st                         | 1st               | of which month
 every year on 4 july 2027                     | 4 july 2027       | one year
 every monday tomorrow                         | tomorrow          | starting
