@@ -2,7 +2,7 @@
 
 Said on Tuesday 24 November 2026 at 10:15 in Paris (UTC+1). The rules behind the table are those in `rmindr/words`:
 
-- a clock with am, pm, a leading zero, or from 13 on is exact; without, 7 to 11 is the morning, and 1 to 6 is refused,
+- a clock with am, pm, a leading zero, or from 12:00 on is exact; without, 7 to 11 is the morning, and 1 to 6 is refused,
   for it may be the afternoon; a part of the day («in the evening») settles it;
 - a day without a clock is 09:00, its morning 09:00, afternoon 15:00, evening 18:00, night 20:00, and the answer says so;
 - a clock without a day is the next time that it comes;
@@ -202,6 +202,7 @@ mar 1                                         | 2027-03-01 09:00
 25 dec 18:00                                  | 2026-12-25 18:00
 31 december 23:59                             | 2026-12-31 23:59
 24 november 18:00                             | 2026-11-24 18:00
+24 november 24:00                             | 2026-11-25 00:00
 24 november 9am                               | 2027-11-24 09:00
 24 november 2027                              | 2027-11-24 09:00
 23 november                                   | 2027-11-23 09:00
@@ -637,6 +638,7 @@ next friday                                   | next friday       | ambiguous; 2
 next sunday 10:00                             | next sunday       | ambiguous; 29 November 2026; 6 December 2026
 sunday next week                              | sunday next week  | ambiguous; 29 November 2026; 6 December 2026
 tuesday                                       | tuesday           | ambiguous; today; 1 December 2026
+tuesday 24:00                                 | tuesday           | ambiguous; 24 November 2026; 1 December 2026
 tuesday 18:00                                 | tuesday           | ambiguous; 24 November 2026; 1 December 2026
 24 november                                   | 24 november       | today; 24 November 2027
 the 24th                                      | 24th              | today; 24 December 2026
@@ -673,7 +675,7 @@ every day until friday 18:00                  | 18:00             | ambiguous; e
 tomorrow 9 to 11                              | 9 to 11           | a time, or from one to another
 tomorrow 10 to 11am                           | 10 to 11          | a time, or from one to another
 every day 9 to 5                              | 9 to 5            | a time, or from one to another
-every second march                            | second            | is not understood
+every second march                            | second            | which one
 in a weeks                                    | weeks             | is not understood
 
 # Other people's clocks

@@ -149,6 +149,8 @@ def test_a_rule_is_read_and_written_in_one_order(text: str, expected: str) -> No
         ("FREQ=YEARLY;BYMONTH=4,6;BYMONTHDAY=-31", "BYMONTHDAY", "never have"),
         ("FREQ=YEARLY;BYMONTH=13", "BYMONTH", "cannot be 13"),
         ("FREQ=MONTHLY;BYSETPOS=1", "BYSETPOS", "chooses from nothing"),
+        ("FREQ=WEEKLY;BYDAY=MO,TH;BYSETPOS=1", "BYSETPOS", "needs FREQ=MONTHLY"),
+        ("FREQ=DAILY;BYDAY=MO;BYSETPOS=1", "BYSETPOS", "needs FREQ=MONTHLY"),
         ("FREQ=MONTHLY;BYDAY=MO;BYSETPOS=0", "BYSETPOS", "cannot be 0"),
         ("FREQ=WEEKLY;WKST=1", "WKST", "no weekday"),
         ("FREQ=DAILY\r\nX:Y", "FREQ", "�"),
@@ -172,6 +174,11 @@ def test_a_rule_that_never_comes_is_refused_before_it_is_kept() -> None:
     ):
         with pytest.raises(BadRule, match="never comes"):
             first(rule(text), clock("2027-11-24 09:00"))
+
+
+def test_a_day_that_a_rule_takes_from_its_start_must_come() -> None:
+    with pytest.raises(BadRule, match="never have"):
+        first(rule("FREQ=MONTHLY;BYMONTH=2"), clock("2027-01-30 09:00"))
 
 
 def test_an_end_before_the_beginning_is_refused() -> None:
@@ -230,7 +237,7 @@ def rules(draw: st.DrawFn) -> Rule:
     }
     if len({day.nth == 0 for day in parts["by_day"]}) > 1:
         parts["by_day"] = parts["by_day"][:1]
-    places = draw(st.lists(st.sampled_from([1, 2, 3, -1, -2]), max_size=2)) if any(parts.values()) else []
+    places = draw(st.lists(st.sampled_from([1, 2, 3, -1, -2]), max_size=2)) if monthly and any(parts.values()) else []
     try:
         return Rule(
             freq=freq,
@@ -244,13 +251,20 @@ def rules(draw: st.DrawFn) -> Rule:
         return DAILY
 
 
+def begins(made: Rule, start: datetime) -> bool:
+    try:
+        return first(made, start) >= start
+    except BadRule:
+        return False
+
+
 @PROPERTY
 @given(rules(), st.datetimes(clock("2026-01-01 00:00"), clock("2032-12-31 00:00")))
 def test_the_days_are_those_of_another_reader_of_the_standard(made: Rule, moment: datetime) -> None:
     start = moment.replace(second=0, microsecond=0)
     end = start + timedelta(days=365 * 12)
 
-    found = list(takewhile(lambda wall: wall <= end, walls(made, start)))
+    found = list(takewhile(lambda wall: wall <= end, walls(made, start))) if begins(made, start) else []
 
     # What never comes, the other looks for until the year 9999: seconds of work for each such rule.
     if found or FULL:
@@ -265,7 +279,10 @@ def test_looking_from_later_on_leaves_out_what_was_before_and_nothing_else(made:
 
     late = list(islice(walls(made, TUESDAY, after=after), 5))
 
-    assert late == list(islice((wall for wall in walls(made, TUESDAY) if wall > after), 5))
+    # Looked at from later on, a hundred years reach farther.
+    assert [wall for wall in late if wall <= TUESDAY + times.HORIZON] == list(
+        islice((wall for wall in walls(made, TUESDAY) if wall > after), 5)
+    )
 
 
 @PROPERTY
@@ -360,6 +377,15 @@ def test_a_time_that_the_clocks_jump_over_is_as_far_behind_the_jump(zone: str, s
 
     assert [f"{local(each.at, place):%d %H:%M}" for each in found] == expected
     assert all(("does not exist" in (each.note or "")) == (local(each.at, place) != each.wall) for each in found)
+
+
+def test_a_time_that_the_clocks_jump_over_is_still_ahead_just_behind_the_jump() -> None:
+    behind = datetime(2027, 3, 28, 1, 15, tzinfo=UTC)
+
+    found = next(occurrences(DAILY, clock("2027-03-20 02:30"), PARIS, after=behind))
+
+    assert found.wall == clock("2027-03-28 02:30")
+    assert found.at == datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
 
 
 def test_a_time_that_the_clocks_show_twice_comes_once_and_is_the_first() -> None:

@@ -233,6 +233,12 @@ def test_what_is_ambiguous_or_over_depends_on_when_it_is_said(now: str, phrase: 
     assert why in str(bad)
 
 
+def test_a_month_without_that_day_is_over_with_its_last_day() -> None:
+    reading = said("every day at 18:00 for a month", on("2027-01-30 10:00"))
+
+    assert str(reading.rule) == "FREQ=DAILY;UNTIL=20270228T235959"
+
+
 def test_a_length_of_time_is_rounded_up_to_whole_seconds() -> None:
     assert said("in 2h", NOW + timedelta(microseconds=1)).at == NOW + timedelta(hours=2, seconds=1)
     assert said("in a week", NOW + timedelta(microseconds=1)).at == NOW + timedelta(days=7, seconds=1)

@@ -6,7 +6,7 @@ is seconds of work that cannot be bounded from outside. The tests hold this agai
 
 from __future__ import annotations
 
-from calendar import isleap, monthrange
+from calendar import isleap
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import MAXYEAR, date, datetime, timedelta
@@ -17,10 +17,13 @@ from rmindr.recurrence.rule import BadRule, Day, Freq, Rule
 from rmindr.times import HORIZON
 
 _DAY: Final = timedelta(days=1)
+_LENGTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def filled(rule: Rule, start: date) -> Rule:
-    """The rule with what it leaves open taken from the start: the weekday, the day of the month, the month."""
+    """The rule with what it leaves open taken from the start: the weekday, the day of the month, the month.
+
+    Raises BadRule where that never comes, as the 30th of February."""
     if rule.by_month_day or rule.by_day or rule.freq is Freq.DAILY:
         return rule
     if rule.freq is Freq.WEEKLY:
@@ -49,6 +52,8 @@ def walls(rule: Rule, start: datetime, *, after: datetime | None = None) -> Iter
     whole = filled(rule, start.date())
     seen = after if after is not None and after > start else start
     last = min(date(MAXYEAR, 1, 1), _plus(seen.date(), HORIZON))
+    if rule.until is not None:
+        last = min(last, rule.until.date())
     left = rule.count
     for day in _days(whole, start.date(), _step_at(whole, start.date(), seen.date()), last):
         wall = datetime.combine(day, start.time())
@@ -72,7 +77,7 @@ def _step_at(rule: Rule, start: date, seen: date) -> int:
         Freq.MONTHLY: (seen.year - start.year) * 12 + seen.month - start.month,
         Freq.YEARLY: seen.year - start.year,
     }[rule.freq]
-    return max(0, passed // rule.interval - 1)
+    return passed // rule.interval
 
 
 def _days(rule: Rule, start: date, step: int, last: date) -> Iterator[date]:
@@ -83,7 +88,7 @@ def _days(rule: Rule, start: date, step: int, last: date) -> Iterator[date]:
         days = [day for day in (begin + n * _DAY for n in range(length)) if _matches(rule, day)]
         if rule.by_set_pos:
             days = sorted({days[p - 1 if p > 0 else p] for p in rule.by_set_pos if -len(days) <= p <= len(days)})
-        # A set is chosen from its whole week, month or year, even where that began before the start.
+        # A set is chosen from its whole month or year, even where that began before the start.
         yield from (day for day in days if day >= start)
 
 
@@ -98,7 +103,7 @@ def _period(rule: Rule, start: date, index: int) -> tuple[date | None, int]:
     if rule.freq is Freq.MONTHLY:
         years, month = divmod(start.month - 1 + steps, 12)
         year = start.year + years
-        return (None, 0) if year >= MAXYEAR else (date(year, month + 1, 1), monthrange(year, month + 1)[1])
+        return (None, 0) if year >= MAXYEAR else (date(year, month + 1, 1), _month_length(year, month + 1))
     year = start.year + steps
     return (None, 0) if year >= MAXYEAR else (date(year, 1, 1), 366 if isleap(year) else 365)
 
@@ -107,11 +112,15 @@ def _plus(day: date, distance: timedelta) -> date:
     return day + distance if distance < date(MAXYEAR, 12, 1) - day else date(MAXYEAR, 12, 1)
 
 
+def _month_length(year: int, month: int) -> int:
+    return 29 if month == 2 and isleap(year) else _LENGTHS[month - 1]
+
+
 def _matches(rule: Rule, day: date) -> bool:
     if rule.by_month and day.month not in rule.by_month:
         return False
     if rule.by_month_day:
-        length = monthrange(day.year, day.month)[1]
+        length = _month_length(day.year, day.month)
         if day.day not in rule.by_month_day and day.day - length - 1 not in rule.by_month_day:
             return False
     return not rule.by_day or any(_is(wanted, day, rule) for wanted in rule.by_day if wanted.weekday == day.weekday())
@@ -122,7 +131,7 @@ def _is(wanted: Day, day: date, rule: Rule) -> bool:
     if not wanted.nth:
         return True
     if rule.freq is Freq.MONTHLY or rule.by_month:
-        place, length = day.day, monthrange(day.year, day.month)[1]
+        place, length = day.day, _month_length(day.year, day.month)
     else:
         place, length = day.timetuple().tm_yday, 366 if isleap(day.year) else 365
     return wanted.nth == (place - 1) // 7 + 1 or wanted.nth == -((length - place) // 7 + 1)

@@ -48,13 +48,8 @@ def following(
     if rule.count is not None and times_so_far >= rule.count:
         return None
     done = datetime.combine(completed.astimezone(place).date(), start.time())
-    for wall in _from(replace(rule, count=None, until=None), done):
-        if rule.until is not None and wall > rule.until:
-            return None
-        settled = settle(wall, place)
-        if settled.at > completed:
-            return settled
-    return None
+    wall = next(_from(replace(rule, count=None, until=None), done), None)
+    return None if wall is None or (rule.until is not None and wall > rule.until) else settle(wall, place)
 
 
 def _from(rule: Rule, done: datetime) -> Iterator[datetime]:

@@ -215,6 +215,8 @@ def _check_numbers(rule: Rule) -> None:
     _within("BYMONTH", rule.by_month, lambda each: 1 <= each <= 12)
     _within("BYMONTHDAY", rule.by_month_day, lambda each: 1 <= abs(each) <= 31)
     _within("BYSETPOS", rule.by_set_pos, lambda each: 1 <= abs(each) <= 366)
+    if rule.by_set_pos and rule.freq not in (Freq.MONTHLY, Freq.YEARLY):
+        raise BadRule("BYSETPOS", "needs FREQ=MONTHLY or YEARLY: of a week, readers of the standard count differently")
     if rule.by_set_pos and not (rule.by_month or rule.by_month_day or rule.by_day):
         raise BadRule("BYSETPOS", "chooses from nothing; give BYDAY, BYMONTHDAY or BYMONTH too")
 
