@@ -8,7 +8,7 @@ from datetime import time
 from typing import Final
 
 from rmindr.words.cursor import ambiguous
-from rmindr.words.grammar import Draft
+from rmindr.words.draft import Draft
 from rmindr.words.language import Language, PartOfDay
 from rmindr.words.parts import BadWords, Choice, Clock, DayPart, Style
 

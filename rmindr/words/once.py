@@ -10,7 +10,7 @@ from typing import Final
 from rmindr import times
 from rmindr.clocks import Settled
 from rmindr.times import HORIZON
-from rmindr.words.days import in_words
+from rmindr.words.calendar import in_words
 from rmindr.words.hours import DEFAULT, Hour, bad_either, hour_of
 from rmindr.words.parts import BadWords, Choice, Length, Offset, Reading, Style
 from rmindr.words.view import FAR, View

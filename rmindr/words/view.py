@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from rmindr.clocks import Settled, settle
 from rmindr.times import BadTime
-from rmindr.words.days import Calendar, moved
-from rmindr.words.grammar import Draft
+from rmindr.words.calendar import Calendar, moved
+from rmindr.words.draft import Draft
 from rmindr.words.hours import Hour
 from rmindr.words.language import Language
 from rmindr.words.parts import BadWords, Choice, Day, Length, Part

@@ -8,7 +8,8 @@ from typing import Final
 
 from rmindr import times
 from rmindr.times import BadTime
-from rmindr.words.grammar import LONGEST, Draft
+from rmindr.words.draft import Draft
+from rmindr.words.grammar import LONGEST
 from rmindr.words.parts import BadWords, Clock, Date, Place
 
 _LOOKS_SO: Final = re.compile(r"\s*([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt][0-9].*", re.DOTALL)
