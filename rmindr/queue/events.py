@@ -72,6 +72,14 @@ class Listener:
         self._callbacks[event, job_id].append(callback)
         self._wanted.set()
 
+    def off(self, event: str, callback: Callback, job_id: int | None = None) -> None:
+        """Call back no more."""
+        callbacks = self._callbacks.get((event, job_id), [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks:
+            self._callbacks.pop((event, job_id), None)
+
     async def subscribed(self) -> None:
         """Subscribe, though nobody may have asked for anything yet, and wait until it is done."""
         self._wanted.set()

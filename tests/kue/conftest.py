@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from tests.kue.audit import audit
+from rmindr.queue.audit import audit
 from tests.kue.original import FOLDER, Kue
 from tests.servers import Valkey
 

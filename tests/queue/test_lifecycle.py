@@ -148,7 +148,7 @@ async def test_many_created_at_once_are_all_made_in_order(queue: Queue) -> None:
     jobs = await queue.create_many([NewJob(type="email", data={"n": n}) for n in range(1203)])
 
     assert [(job.id, job.data["n"]) for job in jobs] == [(n + 1, n) for n in range(1203)]
-    assert (await queue.counts())[State.INACTIVE] == 1203
+    assert (await queue.jobs.counts())[State.INACTIVE] == 1203
     assert await queue.redis.llen(queue.keys.tokens("email")) == 1203
 
 
@@ -181,7 +181,7 @@ async def test_what_was_lost_with_a_script_flush_is_loaded_again(queue: Queue) -
 
     await queue.lifecycle.complete(lease)
 
-    assert (await queue.counts())[State.COMPLETE] == 1
+    assert (await queue.jobs.counts())[State.COMPLETE] == 1
 
 
 # create, with a unique key
@@ -206,7 +206,7 @@ async def test_concurrent_creations_under_one_key_make_one_job(valkey: Valkey, q
 
     assert {job.id for job, _ in answers} == {1}
     assert [made for _, made in answers].count(True) == 1
-    assert (await queue.counts())[State.INACTIVE] == 1
+    assert (await queue.jobs.counts())[State.INACTIVE] == 1
 
 
 async def test_in_a_batch_a_refused_job_does_not_disturb_its_neighbours(queue: Queue) -> None:
@@ -215,7 +215,7 @@ async def test_in_a_batch_a_refused_job_does_not_disturb_its_neighbours(queue: Q
     jobs = await queue.create_many([NewJob(type="email", data={"n": n}, unique=key) for n, key in enumerate(keys)])
 
     assert [job.data["n"] for job in jobs] == [0, 1, 0, 3, 4, 3, 6]
-    assert (await queue.counts())[State.INACTIVE] == 5
+    assert (await queue.jobs.counts())[State.INACTIVE] == 5
 
 
 async def _complete(queue: Queue, lease: Lease) -> None:
@@ -247,7 +247,7 @@ async def test_a_key_is_free_when_its_job_has_ended(queue: Queue, end: Callable[
     _, made = await queue.lifecycle.create(NewJob(type="email", unique="key"))
 
     assert made
-    assert await queue.find(["key"]) == [2]
+    assert await queue.jobs.find(["key"]) == [2]
 
 
 @pytest.mark.parametrize("asked", [{"remove_on_complete": True}, {}], ids=["removed", "kept"])
@@ -275,7 +275,7 @@ async def test_an_older_job_does_not_give_away_the_key_of_a_younger(queue: Queue
 
     await queue.remove(1)
 
-    assert await queue.find(["key"]) == [2]
+    assert await queue.jobs.find(["key"]) == [2]
 
 
 # promote
@@ -305,7 +305,7 @@ async def test_nothing_is_promoted_a_millisecond_early(queue: Queue, clock: Cloc
 
     assert await queue.lifecycle.promote() == 0
 
-    assert (await queue.counts())[State.DELAYED] == 1
+    assert (await queue.jobs.counts())[State.DELAYED] == 1
 
 
 async def test_the_soonest_due_are_promoted_first(queue: Queue, clock: Clock) -> None:
@@ -493,7 +493,7 @@ async def test_the_log_keeps_the_last_thousand_lines_in_order(queue: Queue, wire
 
     await asyncio.gather(*(queue.lifecycle.log(lease, f"line {n}\x00🎂") for n in range(1003)))
 
-    assert await queue.log(1) == [f"line {n}\x00🎂" for n in range(3, 1003)]
+    assert await queue.jobs.log(1) == [f"line {n}\x00🎂" for n in range(3, 1003)]
     assert await wire.take() == []
 
 
@@ -514,6 +514,7 @@ async def test_complete_keeps_the_job_and_its_result(queue: Queue, clock: Clock,
     assert await keyspace(queue) == CREATED | {
         "jobs:complete": {"01|1": "0"},
         "jobs:email:complete": {"01|1": "0"},
+        "ended:complete": {"01|1": str(clock.ms)},
         "job:1": without(STARTED, "lease") | ended,
         "stats:work-time": "1234",
     }
@@ -550,6 +551,7 @@ async def test_the_last_failure_is_final(queue: Queue, clock: Clock, wire: Wire)
     assert await keyspace(queue) == CREATED | {
         "jobs:failed": {"01|1": "0"},
         "jobs:email:failed": {"01|1": "0"},
+        "ended:failed": {"01|1": str(clock.ms)},
         "job:1": without(STARTED, "lease") | ended,
         "job:1:log": ["Error: no\x00 🎂"],
     }
@@ -913,6 +915,7 @@ async def test_remove_clears_up_after_a_hand_that_left_a_job_in_several_states(q
 
 STARTS: dict[str, set[str]] = {
     "create": {"absent", "complete", "failed"},
+    "recur": set(),
     "promote": {"delayed"},
     "claim": {"inactive"},
     "renew": {"active"},
@@ -923,17 +926,24 @@ STARTS: dict[str, set[str]] = {
     "expire": {"active"},
     "release": {"active"},
     "rescue": {"active"},
+    "repair": set(),
     "update": {"delayed", "inactive"},
+    "cancel": {"delayed", "inactive", "taken"},
     "retry": {"failed", "complete"},
     "remove": {"delayed", "inactive", "kues", "complete", "failed"},
+    "prune": {"complete", "failed"},
 }
 # `taken` is active too, but not ours. Nothing is due, lapsed or over its ttl: the clock stands still.
+# Nothing is kept in vain: without a retention, prune has nothing to do; a ghost's strikes are repair's own test.
 FORBIDDEN = [(place, verb) for verb in VERBS for place in STANDINGS if place not in STARTS[verb]]
+
+
+ASKED_BY_PEOPLE = ("update", "cancel", "retry", "remove")
 
 
 async def _say(queue: Queue, verb: str, lease: Lease) -> Any:
     """Say a verb to a job that it may not fit. Nothing at all is answered where there was nothing to do, and no refusal."""
-    if verb in ("update", "retry", "remove"):
+    if verb in ASKED_BY_PEOPLE:
         change = {"priority": 1} if verb == "update" else {}
         return await getattr(queue, verb)(lease.job.id, **change)
     said = SAID_OF_A_RUN if verb in SAID_OF_A_RUN else SAID_OF_ALL
@@ -958,6 +968,17 @@ async def _is_rescued(queue: Queue, lease: Lease) -> bool:
     return bool((await queue.lifecycle.rescue()).jobs)
 
 
+async def _is_made_by_a_schedule(queue: Queue, lease: Lease) -> bool:
+    """There is no such schedule, or it is past this instant."""
+    return await queue.lifecycle.recur("daily", T0, None, NewJob(type="email")) is not None
+
+
+async def _is_repaired(queue: Queue, lease: Lease) -> bool:
+    updated_at = await queue.redis.hget(queue.keys.job(lease.job.id), "updated_at")
+    replies = await queue.lifecycle.repair({lease.job.id: updated_at or ""})
+    return "repaired" in replies.values() and bool(updated_at)
+
+
 Saying = Callable[[Queue, Lease], Awaitable[Any]]
 SAID_OF_ALL: dict[str, Saying] = {
     "create": _is_made,
@@ -965,6 +986,9 @@ SAID_OF_ALL: dict[str, Saying] = {
     "claim": _is_claimed,
     "renew": _is_renewed,
     "rescue": _is_rescued,
+    "recur": _is_made_by_a_schedule,
+    "repair": _is_repaired,
+    "prune": lambda queue, lease: queue.lifecycle.prune(),
 }
 SAID_OF_A_RUN: dict[str, Saying] = {
     "progress": lambda queue, lease: queue.lifecycle.progress(lease, 50),
@@ -981,7 +1005,7 @@ def _refusal(verb: str, place: str) -> type[Refused] | None:
         return None
     if place == "absent":
         return JobNotFound
-    if verb in ("update", "retry", "remove"):
+    if verb in ASKED_BY_PEOPLE:
         return WrongState
     return LeaseLost if verb != "expire" else None
 
@@ -1041,7 +1065,7 @@ async def test_more_endings_than_one_script_takes_are_all_heard(queue: Queue) ->
 
     await asyncio.gather(*(queue.lifecycle.complete(lease, {"ok": True}) for lease in claimed.leases))
 
-    assert (await queue.counts())[State.COMPLETE] == 1100
+    assert (await queue.jobs.counts())[State.COMPLETE] == 1100
 
 
 # A full Redis
@@ -1066,7 +1090,7 @@ async def test_a_full_redis_lets_running_jobs_go_on_and_end(own_valkey: Valkey) 
         taken = await queue.lifecycle.claim({"email": 1}, token="u", lease=LEASE, worker="w")
 
         assert len(taken.leases) == 1
-        assert await queue.counts() == {"delayed": 1, "inactive": 1, "active": 2, "complete": 1, "failed": 0}
+        assert await queue.jobs.counts() == {"delayed": 1, "inactive": 1, "active": 2, "complete": 1, "failed": 0}
 
 
 async def test_a_full_redis_refuses_new_jobs_and_nothing_of_them_is_written(own_valkey: Valkey) -> None:
@@ -1174,7 +1198,7 @@ async def test_junk_is_set_aside_or_skipped_once_and_disturbs_nobody(
 
     assert seen.count(neighbour.id) == 1
     assert seen.count(1) <= 1
-    counts = await queue.counts()
+    counts = await queue.jobs.counts()
     assert (counts[State.DELAYED], counts[State.INACTIVE], counts[State.ACTIVE]) == (0, 0, 0)
     assert (await keyspace(queue)).get("leases") is None
     again = await queue.lifecycle.claim({"email": 9}, token="t", lease=LEASE, worker="w")
@@ -1227,7 +1251,7 @@ async def test_an_instant_beyond_all_dates_does_not_stop_the_claim(queue: Queue,
     rescued = await queue.lifecycle.rescue()
 
     assert [lease.job.id for lease in claimed.leases] == [2]
-    assert claimed.next_due_in is not None
+    assert claimed.next_due_in is None or claimed.next_due_in > timedelta(days=365)
     assert rescued.next_end_in is not None
 
 
@@ -1256,7 +1280,7 @@ async def test_what_only_tells_of_a_job_cannot_stop_its_ending(queue: Queue, red
     await queue.lifecycle.fail(first, "no", wait_ms=None)
     await asyncio.gather(queue.lifecycle.complete(second), queue.lifecycle.complete(third))
 
-    counts = await queue.counts()
+    counts = await queue.jobs.counts()
     assert (counts[State.FAILED], counts[State.COMPLETE], counts[State.ACTIVE]) == (1, 2, 0)
 
 
@@ -1267,7 +1291,7 @@ async def test_what_stands_under_the_id_of_a_job_but_is_none_is_unreadable(queue
     for job_id in (1, 2):
         with pytest.raises(UnreadableJob):
             await queue.get(job_id)
-    assert await queue.states([1, 2, 3]) == [None, None, None]
+    assert await queue.jobs.states([1, 2, 3]) == [None, None, None]
 
 
 async def standing_active(queue: Queue, **asked: Any) -> Lease:

@@ -413,7 +413,7 @@ class Walk(RuleBasedStateMachine):
         self._each_job_is_what_the_model_says(found)
         self._hints_suffice(found)
         self._times_are_in_order(found)
-        counted = self.run(self.queue.counts())
+        counted = self.run(self.queue.jobs.counts())
         assert counted == {state: len(found.get(f"jobs:{state}", {})) for state in State}, (
             "I15: counters shown = members"
         )

@@ -54,7 +54,7 @@ async def working(
 
 
 async def ended(queue: Queue, *job_ids: int) -> bool:
-    return all(state in (State.COMPLETE, State.FAILED) for state in await queue.states(job_ids))
+    return all(state in (State.COMPLETE, State.FAILED) for state in await queue.jobs.states(job_ids))
 
 
 async def the_job(queue: Queue, job_id: int = 1) -> Job:
@@ -141,7 +141,7 @@ async def test_as_many_jobs_as_there_are_slots_are_in_hand_at_once(live_queue: Q
 
     async with working(live_queue):
         await until(lambda: len(hands.held) == 3)
-        assert await live_queue.counts() == {"delayed": 0, "inactive": 7, "active": 3, "complete": 0, "failed": 0}
+        assert await live_queue.jobs.counts() == {"delayed": 0, "inactive": 7, "active": 3, "complete": 0, "failed": 0}
         assert live_queue.worker is not None
         assert live_queue.worker.active == 3
         hands.let_go()
@@ -199,7 +199,7 @@ async def test_nothing_is_left_of_jobs_that_ask_for_it(live_queue: Queue) -> Non
 
 
 async def _is_empty(queue: Queue) -> bool:
-    return not any((await queue.counts()).values())
+    return not any((await queue.jobs.counts()).values())
 
 
 async def test_several_types_are_worked_each_with_its_own_slots(live_queue: Queue) -> None:
@@ -211,13 +211,13 @@ async def test_several_types_are_worked_each_with_its_own_slots(live_queue: Queu
 
     async with working(live_queue):
         await until(lambda: len(email.held) == 2 and len(letter.held) == 1)
-        assert (await live_queue.counts())[State.ACTIVE] == 3
+        assert (await live_queue.jobs.counts())[State.ACTIVE] == 3
         letter.let_go()
         await eventually(lambda: ended(live_queue, 4, 5, 6))
         assert (sorted(email.held), letter.most) == ([1, 2], 1)
         email.let_go()
 
-    assert await live_queue.states([7, 8, 9]) == [State.INACTIVE] * 3
+    assert await live_queue.jobs.states([7, 8, 9]) == [State.INACTIVE] * 3
 
 
 async def test_a_type_whose_last_slot_becomes_free_is_listened_for_again(live_queue: Queue) -> None:
@@ -387,7 +387,7 @@ async def test_an_exception_is_a_failure_that_says_what_and_where(
     assert job.error is not None
     assert job.error.splitlines()[0] == first_line
     assert "test_worker.py" in job.error
-    assert await live_queue.log(1) == [first_line]
+    assert await live_queue.jobs.log(1) == [first_line]
 
 
 async def test_an_endless_message_is_cut(live_queue: Queue) -> None:
@@ -780,7 +780,7 @@ async def test_a_paused_type_is_not_taken_until_it_is_resumed(live_queue: Queue)
         await live_queue.create("email")
         await live_queue.create("letter")
         await eventually(lambda: ended(live_queue, 2))
-        assert await live_queue.states([1]) == [State.INACTIVE]
+        assert await live_queue.jobs.states([1]) == [State.INACTIVE]
         worker.resume("email")
         await eventually(lambda: ended(live_queue, 1))
 
@@ -795,7 +795,7 @@ async def test_a_job_in_hand_goes_on_when_its_type_is_paused(live_queue: Queue) 
         live_queue.worker.pause("email")  # type: ignore[union-attr]
         hands.let_go()
         await eventually(lambda: ended(live_queue, 1))
-        assert await live_queue.states([2]) == [State.INACTIVE]
+        assert await live_queue.jobs.states([2]) == [State.INACTIVE]
 
 
 async def test_a_paused_worker_does_not_keep_the_token_that_another_waits_for(valkey: Valkey, prefix: str) -> None:
@@ -827,7 +827,7 @@ async def test_a_worker_that_is_told_to_stop_ends_what_is_in_hand_and_takes_noth
         hands.let_go()
         await run
 
-    assert await live_queue.counts() == {"delayed": 0, "inactive": 3, "active": 0, "complete": 2, "failed": 0}
+    assert await live_queue.jobs.counts() == {"delayed": 0, "inactive": 3, "active": 0, "complete": 2, "failed": 0}
     assert live_queue.worker is None
 
 
@@ -840,7 +840,7 @@ async def test_what_does_not_end_within_the_grace_is_given_back_unharmed_and_ano
     async with working(live_queue, grace=timedelta(milliseconds=50)):
         await until(lambda: len(hands.held) == 2)
 
-    assert (sorted(hands.cancelled), await live_queue.states([1, 2])) == ([1, 2], [State.INACTIVE] * 2)
+    assert (sorted(hands.cancelled), await live_queue.jobs.states([1, 2])) == ([1, 2], [State.INACTIVE] * 2)
     async with Queue.open(valkey.url, prefix=live_queue.keys.prefix) as second:
         second.process("email", nothing)
         async with working(second):
@@ -915,7 +915,7 @@ async def test_a_claim_whose_answer_is_lost_on_the_way_is_worked_once(valkey: Va
         proxy.lose_answer(b"kue:")
         async with working(queue):
             await until(lambda: len(hands.held) == 2)
-            assert (await queue.counts())[State.ACTIVE] == 2
+            assert (await queue.jobs.counts())[State.ACTIVE] == 2
             hands.let_go()
             await eventually(lambda: ended(queue, 1, 2, 3, 4, 5))
         jobs = [await the_job(queue, n) for n in range(1, 6)]
@@ -1131,4 +1131,4 @@ async def test_junk_among_the_jobs_stops_nobody(live_queue: Queue) -> None:
 
     assert len(jobs) == 8
     expected = [State.FAILED, State.INACTIVE, None, None, State.COMPLETE, State.COMPLETE, State.FAILED, State.COMPLETE]
-    assert await live_queue.states(range(1, 9)) == expected
+    assert await live_queue.jobs.states(range(1, 9)) == expected

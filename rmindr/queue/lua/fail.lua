@@ -9,4 +9,6 @@ for at = 2, #ARGV, 5 do
   local job, refusal = held(ARGV[at], ARGV[at + 1])
   replies[#replies + 1] = refusal or end_run(job, ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
 end
+flush()
+prune('failed', 2 * #replies)
 return replies
