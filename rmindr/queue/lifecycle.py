@@ -126,7 +126,10 @@ class Lifecycle:
         asked = self._asked(new) if new is not None else ()
         following = "" if following_ms is None else following_ms
         reply = await self._call("recur", self._highest_id, name, instant_ms, following, int(new is not None), *asked)
-        return int(reply) if reply else None
+        if not reply:
+            return None
+        self.raise_ids(int(reply))
+        return int(reply)
 
     async def promote(self, limit: int = PROMOTED_AT_ONCE) -> int:
         """delayed → inactive. Make what is due ready to be taken, soonest first; answers how many."""
@@ -277,7 +280,8 @@ class Lifecycle:
         self, verb: Literal["cancel", "retry", "remove"], job_ids: Sequence[int], state: State | None = None
     ) -> int:
         """One verb for those of these jobs that it fits, and that are in `state` still; answers how many."""
-        replies = await self._call(verb, state or "", *job_ids)
+        # Each once: within one script, the second mention of a job finds it half-way.
+        replies = await self._call(verb, state or "", *dict.fromkeys(job_ids))
         return sum(reply in ("ok", "told") for reply in replies)
 
     async def get(self, job_id: int) -> Job | None:

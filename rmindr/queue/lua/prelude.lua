@@ -253,9 +253,18 @@ local function unindex(id)
   end
 end
 
+-- How a job that stands as ended has ended, where that is to be known when the job is gone.
+local function outcome_of(job)
+  if not job.keep or not ended[job.state] then return nil end
+  local result, error = unpack(redis.call('HMGET', hash_of(job.id), 'result', 'error'))
+  if job.state == 'complete' then return '{"state":"complete","result":' .. (result or 'null') .. '}' end
+  return '{"state":"failed","error":' .. json(error) .. '}'
+end
+
 -- Nothing of a job stays behind that has left its state, or was in none; only, for a while, how it ended, where somebody
--- waits for that.
+-- waits for that. `outcome`: where its hash does not say so yet.
 local function erase(job, outcome)
+  outcome = outcome or outcome_of(job)
   strike(jobs, zid(job.id))
   free_unique(job)
   unindex(job.id)
@@ -313,6 +322,7 @@ end
 
 -- Remove ended jobs beyond the count and the age that are kept, oldest end first, a few at a time; answers how many.
 local function prune(state, most)
+  if most < 1 then return 0 end
   local kept, age = string.match(redis.call('HGET', retention, state) or '', '^(%d*) (%d*)$')
   local over = {}
   if kept and kept ~= '' then
@@ -383,27 +393,31 @@ local function make(id, ask, fields)
   count('created')
 end
 
+-- A job that has left its state has failed for good: it stays so, or is gone when it says so. Fields go with it.
+local function fail_for_good(job, message, text, ...)
+  count('failed')
+  free_unique(job)
+  publish(job.id, 'failed', json(message) .. ',null')
+  if job.remove_on_failure then
+    erase(job, '{"state":"failed","error":' .. json(text) .. '}')
+  else
+    enter(job, 'failed', 'error', text, 'failed_at', int(now), ...)
+  end
+  return 'failed'
+end
+
 -- A run has ended without success: count it, say so, and let the job wait for the next, or fail.
 -- `wait`: nil for no further run, else ms to wait before it.
 local function end_run(job, message, text, wait)
   local id, attempts = job.id, math.min(job.attempts + 1, job.max_attempts)
   leave(job)
   append_log(id, string.match(text, '^[^\n]*'))
-  local fields = { 'error', text, 'failed_at', int(now), 'attempts', int(attempts) }
   publish(id, 'error', json(text))
   if not wait or attempts >= job.max_attempts or job.cancelled then
-    count('failed')
-    free_unique(job)
-    if job.remove_on_failure then
-      publish(id, 'failed', json(message) .. ',null')
-      erase(job, '{"state":"failed","error":' .. json(text) .. '}')
-      return 'failed'
-    end
-    enter(job, 'failed', unpack(fields))
-    publish(id, 'failed', json(message) .. ',null')
-    return 'failed'
+    return fail_for_good(job, message, text, 'attempts', int(attempts))
   end
   count('failed attempt')
+  local fields = { 'error', text, 'failed_at', int(now), 'attempts', int(attempts) }
   if wait > 0 then
     job.promote_at = now + wait
     for _, value in ipairs({ 'delay', int(wait), 'promote_at', int(job.promote_at) }) do fields[#fields + 1] = value end
