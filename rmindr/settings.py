@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from rmindr.errors import SettingsError
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# What rmindr/queue/addresses.py reads.
+_REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _HEROKU_REDIS: Final = re.compile(r"\.(amazonaws|herokuapp|heroku)\.com$")
 # The add-ons' own variables (docs/decisions.md): host, port, user, password; a constant where the add-on has none.
 _MAIL_ADD_ONS: Final = (
@@ -42,7 +44,12 @@ class SmtpServer:
     @classmethod
     def from_url(cls, url: str) -> SmtpServer:
         """Read smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]. Raises ValueError with a sentence."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            given_port = parts.port
+        except ValueError:
+            # It would repeat the password.
+            raise ValueError("cannot be read; in a password, : / ? @ must be written as %3A %2F %3F %40") from None
         securities: dict[str, tuple[Literal["plain", "starttls", "tls"], int | None]] = {
             "smtp": ("plain", None),
             "smtp+starttls": ("starttls", 587),
@@ -53,7 +60,7 @@ class SmtpServer:
                 "must look like smtp+starttls://user:password@host:587 (or smtps://, or smtp:// on loopback)"
             )
         security, default_port = securities[parts.scheme]
-        port = parts.port or default_port
+        port = given_port or default_port
         if port is None or port == 25:
             raise ValueError("must name a port other than 25, e.g. smtp://localhost:1025")
         if security == "plain" and parts.password and parts.hostname not in LOOPBACK:
@@ -121,10 +128,11 @@ class Settings(BaseSettings):
     """The record: `postgres://user:password@host/name` or `sqlite:///file`."""
 
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
-    """The queue: `redis://`, `rediss://` or `unix://`; it may be emptied at any time without losing a reminder."""
+    """The queue: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host,host/service` or `redis+cluster://host,host`; it
+    may be emptied at any time without losing a reminder."""
 
     queue_prefix: str = Field("q", min_length=1, max_length=60)
-    """What the queue's keys begin with; `{q}` on a Redis Cluster."""
+    """What the queue's keys begin with; on a Redis Cluster it stands in braces."""
 
     port: int = Field(8000, ge=1, le=65535, validation_alias="PORT")
     """The port of the web tier."""
@@ -245,8 +253,10 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+        # Not by urlsplit: what it has to say of a URL repeats the password.
+        scheme, separator, _ = value.get_secret_value().partition("://")
+        if not separator or scheme not in _REDIS:
+            raise ValueError(f"must begin with {', '.join(f'{each}://' for each in _REDIS)}")
         return value
 
     @model_validator(mode="before")
@@ -327,7 +337,10 @@ def _add_on_smtp(environment: Mapping[str, str]) -> str | None:
 
 def _trust_heroku(url: str) -> str:
     """Heroku's Redis has a certificate that it signed itself: for its hosts, and for no others, it is not verified."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "rediss" and "ssl_cert_reqs" not in query and _HEROKU_REDIS.search(parts.hostname or ""):
         return urlunsplit(parts._replace(query=urlencode({**query, "ssl_cert_reqs": "none"})))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from rmindr.queue.errors import UnreadableJob
 from rmindr.queue.job import Job, State
@@ -126,14 +126,21 @@ class Jobs:
     async def counts(self, type: str | None = None) -> dict[State, int]:
         """Jobs per state, of all types or of one, e.g. {"delayed": 3, …}; every State is present."""
         with unavailable():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for state in State:
-                    pipe.zcard(self._set(state, type))
-                return dict(zip(State, await pipe.execute(), strict=True))
+            try:
+                return await self._counted(type, at_once=True)
+            except OutOfMemoryError:
+                # When it is full, a Redis up to 7.0 takes no transaction, not even one that only reads.
+                return await self._counted(type, at_once=False)
 
     async def count(self, state: State, type: str | None = None) -> int:
         """Jobs in one state, of all types or of one."""
         return (await self.counts(type))[state]
+
+    async def _counted(self, type: str | None, *, at_once: bool) -> dict[State, int]:
+        async with self._redis.pipeline(transaction=at_once) as pipe:
+            for state in State:
+                pipe.zcard(self._set(state, type))
+            return dict(zip(State, await pipe.execute(), strict=True))
 
     async def types(self) -> Sequence[str]:
         """Every type that there ever was a job of, in order of the alphabet."""

@@ -47,6 +47,8 @@ sort by id, that is in order of creation. In the job's hash `lease`, `losses`, `
 
 from __future__ import annotations
 
+import re
+
 from rmindr.queue.errors import InvalidJob
 
 
@@ -56,6 +58,11 @@ class Keys:
     def __init__(self, prefix: str = "q", *, cluster: bool = False) -> None:
         if not prefix or any(character.isspace() for character in prefix):
             raise InvalidJob(f"the queue's prefix must be a word without spaces, not {prefix!r}")
+        if cluster and not re.search(r"^[^{]*\{[^}]+\}", prefix):
+            # As Kue does with ioredis: what stands in the first braces decides the slot.
+            if "{" in prefix:
+                raise InvalidJob(f"on a cluster the first braces of the prefix must hold something, unlike {prefix!r}")
+            prefix = f"{{{prefix}}}"
         self.prefix = prefix
         self.ids = f"{prefix}:ids"
         self.types = f"{prefix}:job:types"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
+from rmindr.queue.addresses import Address
 from rmindr.queue.backoff import Backoff, Strategy
 from rmindr.queue.connections import connect, connect_blocking
 from rmindr.queue.errors import InvalidJob
@@ -40,6 +41,7 @@ class Queue:
         keys: Keys,
         clock: Callable[[], int] | None = None,
         search: Sequence[str] = (),
+        name: str | None = None,
     ) -> None:
         self.redis = redis
         self.keys = keys
@@ -49,6 +51,7 @@ class Queue:
         self.steering = Steering(redis, keys, self.lifecycle)
         self.history = History(redis, keys, self.lifecycle)
         self._url = url
+        self._name = name
         self._processes: dict[str, Process] = {}
         self._strategies: dict[str, Strategy] = {}
         self._worker: Worker | None = None
@@ -64,18 +67,20 @@ class Queue:
         url: str,
         *,
         prefix: str = "q",
-        cluster: bool = False,
+        name: str | None = None,
         search: Sequence[str] = (),
         patience: timedelta = timedelta(seconds=5),
         clock: Callable[[], int] | None = None,
     ) -> AsyncIterator[Queue]:
-        """A queue on this Redis, closed at the end of the block. `patience` bounds every command.
+        """A queue on this Redis (addresses.py has the forms of URLs), closed at the end of the block. `patience` bounds every
+        command.
 
-        `search` names the fields of jobs' data by whose words they can be found, e.g. ("title", "customer.name"). `cluster`
-        keeps scripts to keys of the prefix, which then has braces; no Kue may share such a keyspace. Connects when first
-        needed; raises InvalidJob where the URL, the prefix or a field's name cannot be used."""
-        redis = connect(url, patience=patience)
-        queue = cls(redis, url, Keys(prefix, cluster=cluster), clock, search)
+        `name` is what operators see in CLIENT LIST. `search` names the fields of jobs' data by whose words they can be found,
+        e.g. ("title", "customer.name"). On a cluster the prefix stands in braces, and no Kue may share the keyspace. Connects
+        when first needed; raises InvalidJob where the URL, the prefix, the name or a field's name cannot be used."""
+        keys = Keys(prefix, cluster=Address.from_url(url).kind == "cluster")
+        redis = connect(url, name=name, patience=patience)
+        queue = cls(redis, url, keys, clock, search, name)
         try:
             yield queue
         finally:
@@ -194,7 +199,7 @@ class Queue:
                 await asyncio.wait([ear])
 
     async def _listen(self) -> None:
-        subscriber = connect_blocking(self._url)
+        subscriber = connect_blocking(self._url, name=self._name)
         try:
             await self._listener.run(subscriber)
         finally:
@@ -222,7 +227,7 @@ class Queue:
         """Work and listen until `shutdown`; then what is in hand may end within `grace`. What has not ended by then is given
         back unharmed, or fails with «Shutdown», which is an attempt."""
         async with AsyncExitStack() as stack:
-            blocking = connect_blocking(self._url)
+            blocking = connect_blocking(self._url, name=self._name)
             stack.push_async_callback(blocking.aclose)
             self._worker = Worker(
                 self.lifecycle,

@@ -43,7 +43,10 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
         async with (
             Database.open(settings.database_url.get_secret_value()) as database,
             Queue.open(
-                settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=_QUEUE_PATIENCE
+                settings.redis_url.get_secret_value(),
+                prefix=settings.queue_prefix,
+                name="rmindr-web",
+                patience=_QUEUE_PATIENCE,
             ) as queue,
         ):
             app.state.database = database

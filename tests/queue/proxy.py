@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable
 from types import TracebackType
 
+from tests.redises import reached_by
+
 
 class Proxy:
     """Stands between a client and a port of this machine, for the time of an `async with`."""
@@ -28,7 +30,8 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "redis+cluster" if reached_by() == "cluster" else "redis"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def when(self, request: bytes, do: Callable[[], object]) -> None:
         """Do this when the next request with these bytes in it has passed, before its answer."""

@@ -32,6 +32,7 @@ from rmindr.queue import (
 from tests.processes import Process
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, a_lease, eventually, keyspace, until
+from tests.redises import a_server
 from tests.servers import Valkey
 
 # Longer than any test: what happens although the tick is this long was told to the worker, not found by looking.
@@ -977,7 +978,7 @@ async def test_cut_connections_cost_no_job_and_double_none(valkey: Valkey, prefi
 
 
 async def test_a_killed_and_restarted_redis_costs_no_job_and_doubles_none() -> None:
-    valkey = Valkey(appendonly=True)
+    valkey = a_server(appendonly=True)
     valkey.start()
     try:
         async with Queue.open(valkey.url, patience=timedelta(milliseconds=500)) as queue:
@@ -1062,7 +1063,7 @@ async def _time(queue: Queue) -> Any:
 
 
 async def test_a_worker_starts_before_its_redis_does() -> None:
-    valkey = Valkey()
+    valkey = a_server()
     try:
         async with Queue.open(valkey.url) as queue:
             queue.process("email", nothing)
