@@ -20,6 +20,7 @@ from rmindr.queue.upkeep import SILENCE
 
 # All types: no type has an empty name.
 _ALL: Final = ""
+_ENDED: Final = (State.COMPLETE, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Steering:
                 await self._redis.hdel(self._keys.limits, name)
             else:
                 rate = "" if limit.rate is None else str(_whole(limit.rate, "rate"))
-                period = "" if limit.rate is None else str(_whole(to_ms(limit.per), "per, ms"))
+                period = "" if limit.rate is None else _ms(limit.per, "per")
                 concurrency = "" if limit.concurrency is None else str(_whole(limit.concurrency, "concurrency"))
                 await self._redis.hset(self._keys.limits, name, f"{rate} {period} {concurrency}")
         await self._wake([name])
@@ -108,8 +109,10 @@ class Steering:
         """Keep so many jobs that have ended in this state, for so long; the rest is removed as others end, and by upkeep.
 
         Raises InvalidJob."""
+        if state not in _ENDED:
+            raise InvalidJob(f"only complete and failed jobs are kept for a while, not {state!r:.60}")
         count = "" if kept.count is None else str(_whole(kept.count, "count", least=0))
-        age = "" if kept.age is None else str(_whole(to_ms(kept.age), "age, ms"))
+        age = "" if kept.age is None else _ms(kept.age, "age")
         with unavailable():
             if kept == Kept():
                 await self._redis.hdel(self._keys.retention, State(state))
@@ -121,7 +124,7 @@ class Steering:
         with unavailable():
             found: Any = await self._redis.hgetall(self._keys.retention)
         kept = {}
-        for state in (State.COMPLETE, State.FAILED):
+        for state in _ENDED:
             count, _, age = found.get(state, "").partition(" ")
             kept[state] = Kept(
                 count=int(count) if count.isdigit() else None,
@@ -175,6 +178,12 @@ def _worker(id: str, seen_ms: int, about: Mapping[str, str], now_ms: int) -> Wor
         seen_at=from_ms(seen_ms),
         alive=now_ms - seen_ms < to_ms(SILENCE),
     )
+
+
+def _ms(value: timedelta, name: str) -> str:
+    if not isinstance(value, timedelta):
+        raise InvalidJob(f"{name} must be a duration, not {value!r:.60}")
+    return str(_whole(to_ms(value), f"{name}, ms"))
 
 
 def _whole(value: int, name: str, *, least: int = 1) -> int:

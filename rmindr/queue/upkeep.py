@@ -65,7 +65,8 @@ class Upkeep:
         self._keys = keys
         self._lease = lease
         self._tick = tick
-        self._began_ms = int(time.time() * 1000)
+        # By the server's clock, as it stood at the first sign of life.
+        self._began_ms: int | None = None
         # When Redis last answered, and when it last did so after a silence that leases may not have survived.
         self._answered_at = time.monotonic()
         self._back_at = -math.inf
@@ -162,7 +163,9 @@ class Upkeep:
             await asyncio.sleep(BEAT.total_seconds())
 
     async def _say_alive(self) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms = await self._lifecycle.now_ms()
+        if self._began_ms is None:
+            self._began_ms = now_ms
         # Kilobytes on Linux, bytes on macOS.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         about: dict[Any, Any] = {
