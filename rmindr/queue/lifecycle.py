@@ -100,12 +100,14 @@ class Lifecycle:
         """Never give out an id up to this one: for a Redis that was emptied and counts from 1 again."""
         self._highest_id = max(self._highest_id, at_least)
 
-    async def now_ms(self) -> int:
-        """The clock that decides: the server's, unless a test moves its own. Raises QueueUnavailable."""
+    async def now_ms(self, connection: Redis | None = None) -> int:
+        """The clock that decides: the server's, unless a test moves its own; asked on this connection, where one is given.
+
+        Raises QueueUnavailable."""
         if self._clock is not None:
             return self._clock()
         with unavailable():
-            seconds, microseconds = await self._redis.time()
+            seconds, microseconds = await (connection or self._redis).time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def create(self, new: NewJob) -> tuple[Job, bool]:
@@ -119,13 +121,18 @@ class Lifecycle:
         checked = [(new, self._asked(new)) for new in news]
         return await asyncio.gather(*(self._make(new, arguments) for new, arguments in checked))
 
-    async def recur(self, name: str, instant_ms: int, following_ms: int | None, new: NewJob | None) -> int | None:
+    async def recur(
+        self, name: str, standing: str, instant_ms: int, following_ms: int | None, new: NewJob | None
+    ) -> int | None:
         """· → inactive. A schedule's instant has come: its job, and the schedule moved on to the instant that follows.
 
-        None where somebody else has moved it on already, or where `new` is None: then this instant passes without a job."""
+        None where somebody else has moved it on already, or put another in the place of the one that was read as `standing`;
+        or where `new` is None: then this instant passes without a job."""
         asked = self._asked(new) if new is not None else ()
         following = "" if following_ms is None else following_ms
-        reply = await self._call("recur", self._highest_id, name, instant_ms, following, int(new is not None), *asked)
+        reply = await self._call(
+            "recur", self._highest_id, name, standing, instant_ms, following, int(new is not None), *asked
+        )
         if not reply:
             return None
         self.raise_ids(int(reply))

@@ -293,7 +293,7 @@ async def test_recur_makes_the_job_of_an_instant_and_moves_the_schedule_on(queue
     await due_schedule(queue)
     new = NewJob(type="email", data={"n": 1}, attempts=3, schedule=("daily", Clock().now))
 
-    assert await queue.lifecycle.recur("daily", T0, T0 + 5000, new) == 1
+    assert await queue.lifecycle.recur("daily", "{}", T0, T0 + 5000, new) == 1
 
     made = BORN | {"max_attempts": "3", "schedule": "daily", "instant": str(T0)}
     assert await keyspace(queue) == CREATED | {
@@ -310,7 +310,7 @@ async def test_recur_makes_the_job_of_an_instant_and_moves_the_schedule_on(queue
 async def test_a_job_of_a_schedule_knows_whose_it_is_and_of_which_instant(queue: Queue) -> None:
     await due_schedule(queue)
 
-    await queue.lifecycle.recur("daily", T0, None, NewJob(type="email", schedule=("daily", Clock().now)))
+    await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email", schedule=("daily", Clock().now)))
 
     job = await queue.get(1)
     assert job is not None
@@ -322,7 +322,16 @@ async def test_recur_of_another_instant_than_the_schedules_makes_nothing(queue: 
     await due_schedule(queue)
     before = await keyspace(queue)
 
-    assert await queue.lifecycle.recur("daily", instant, T0 + 5000, NewJob(type="email")) is None
+    assert await queue.lifecycle.recur("daily", "{}", instant, T0 + 5000, NewJob(type="email")) is None
+
+    assert await keyspace(queue) == before
+
+
+async def test_recur_by_what_has_been_replaced_meanwhile_makes_nothing(queue: Queue) -> None:
+    await due_schedule(queue)
+    before = await keyspace(queue)
+
+    assert await queue.lifecycle.recur("daily", '{"every":1}', T0, T0 + 5000, NewJob(type="email")) is None
 
     assert await keyspace(queue) == before
 
@@ -330,7 +339,9 @@ async def test_recur_of_another_instant_than_the_schedules_makes_nothing(queue: 
 async def test_whoever_comes_second_finds_the_schedule_moved_on(valkey: Valkey, queue: Queue, clock: Clock) -> None:
     await due_schedule(queue)
     async with Queue.open(valkey.url, prefix=queue.keys.prefix, clock=clock) as other:
-        coming = [each.lifecycle.recur("daily", T0, T0 + 5000, NewJob(type="email")) for each in (queue, other) * 10]
+        coming = [
+            each.lifecycle.recur("daily", "{}", T0, T0 + 5000, NewJob(type="email")) for each in (queue, other) * 10
+        ]
 
         made = await asyncio.gather(*coming)
 
@@ -341,7 +352,7 @@ async def test_whoever_comes_second_finds_the_schedule_moved_on(valkey: Valkey, 
 async def test_an_instant_may_pass_without_a_job(queue: Queue) -> None:
     await due_schedule(queue)
 
-    assert await queue.lifecycle.recur("daily", T0, T0 + 5000, None) is None
+    assert await queue.lifecycle.recur("daily", "{}", T0, T0 + 5000, None) is None
 
     assert await keyspace(queue) == {"schedules": {"daily": str(T0 + 5000)}, "daily:schedule": {"is": "{}"}}
 
@@ -349,7 +360,7 @@ async def test_an_instant_may_pass_without_a_job(queue: Queue) -> None:
 async def test_a_schedule_without_a_further_instant_ends_with_its_last_job(queue: Queue) -> None:
     await due_schedule(queue)
 
-    assert await queue.lifecycle.recur("daily", T0, None, NewJob(type="email")) == 1
+    assert await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email")) == 1
 
     assert not (await keyspace(queue)).keys() & {"schedules", "daily:schedule"}
 
@@ -359,7 +370,7 @@ async def test_an_id_that_a_schedule_used_is_not_given_again_after_redis_was_emp
 ) -> None:
     async with Queue.open(own_valkey.url, clock=clock) as queue:
         await due_schedule(queue)
-        await queue.lifecycle.recur("daily", T0, None, NewJob(type="email"))
+        await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email"))
         await queue.redis.flushall()
 
         job = await queue.create("email")
@@ -1519,7 +1530,7 @@ async def _is_rescued(queue: Queue, lease: Lease) -> bool:
 
 async def _is_made_by_a_schedule(queue: Queue, lease: Lease) -> bool:
     """There is no such schedule, or it is past this instant."""
-    return await queue.lifecycle.recur("daily", T0, None, NewJob(type="email")) is not None
+    return await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email")) is not None
 
 
 async def _is_repaired(queue: Queue, lease: Lease) -> bool:

@@ -346,7 +346,7 @@ class Walk(RuleBasedStateMachine):
         further = self.clock.ms + following if following else None
         new = NewJob(type=type, data=len(self.given), priority=0, schedule=(SCHEDULE, from_ms(instant)))
 
-        job_id = self.run(self.lifecycle.recur(SCHEDULE, instant, further, None if passes else new))
+        job_id = self.run(self.lifecycle.recur(SCHEDULE, "{}", instant, further, None if passes else new))
 
         if instant == self.next_instant:
             self.next_instant = further
@@ -356,7 +356,7 @@ class Walk(RuleBasedStateMachine):
         else:
             assert job_id is None
         if instant != further:
-            assert self.run(self.lifecycle.recur(SCHEDULE, instant, further, new)) is None, "I13"
+            assert self.run(self.lifecycle.recur(SCHEDULE, "{}", instant, further, new)) is None, "I13"
 
     @rule()
     def promote(self) -> None:
