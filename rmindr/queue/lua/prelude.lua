@@ -244,12 +244,15 @@ end
 
 -- Take a job's words out of the index, where it has been indexed.
 local function unindex(id)
-  local words = redis.call('EXISTS', lexicon) == 1 and redis.pcall('HGET', hash_of(id), 'words')
-  if not words or words.err then return end
-  for _, word in ipairs(cjson.decode(words)) do
-    local set = word_of(word)
-    redis.call('SREM', set, id)
-    if redis.call('EXISTS', set) == 0 then redis.call('ZREM', lexicon, word) end
+  local text = redis.call('EXISTS', lexicon) == 1 and redis.pcall('HGET', hash_of(id), 'words')
+  if not text or text.err then return end
+  redis.call('HDEL', hash_of(id), 'words')
+  local readable, words = pcall(cjson.decode, text)
+  for _, word in ipairs(readable and type(words) == 'table' and words or {}) do
+    if type(word) == 'string' then
+      redis.call('SREM', word_of(word), id)
+      if redis.call('EXISTS', word_of(word)) == 0 then redis.call('ZREM', lexicon, word) end
+    end
   end
 end
 
