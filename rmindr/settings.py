@@ -88,12 +88,52 @@ class AllowedRecipients:
         return self.everybody or lowered in self.addresses or lowered.rpartition("@")[2] in self.domains
 
 
-class Settings(BaseSettings):
-    """All settings of one process. Secrets do not show in its repr."""
+class QueueSettings(BaseSettings):
+    """Where the queue is: all that a command needs which only speaks to it. Secrets do not show in its repr."""
 
     model_config = SettingsConfigDict(
         env_prefix="RMINDR_", extra="ignore", frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
     )
+
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
+    """The queue: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host,host/service` or `redis+cluster://host,host`; it
+    may be emptied at any time without losing a reminder."""
+
+    queue_prefix: str = Field("q", min_length=1, max_length=60)
+    """What the queue's keys begin with; on a Redis Cluster it stands in braces."""
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError(
+                {
+                    variable(str(problem["loc"][0] if problem["loc"] else "")): _sentence(problem)
+                    for problem in error.errors(include_input=False)
+                }
+            ) from None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr) -> SecretStr:
+        # Not by urlsplit: what it has to say of a URL repeats the password.
+        scheme, separator, _ = value.get_secret_value().partition("://")
+        if not separator or scheme not in _REDIS:
+            raise ValueError(f"must begin with {', '.join(f'{each}://' for each in _REDIS)}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_heroku_redis(cls, values: Any) -> Any:
+        if "REDIS_URL" in values and "DYNO" in os.environ:
+            values["REDIS_URL"] = _trust_heroku(values["REDIS_URL"])
+        return values
+
+
+class Settings(QueueSettings):
+    """All settings of one process."""
 
     access: Literal["open", "confirmed"] = "confirmed"
     """Who may schedule to whom. `open`: whoever reaches the page, to anyone; on loopback only. `confirmed`: only to
@@ -127,13 +167,6 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(SecretStr("sqlite:///.rmindr/rmindr.db"), validation_alias="DATABASE_URL")
     """The record: `postgres://user:password@host/name` or `sqlite:///file`."""
 
-    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
-    """The queue: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host,host/service` or `redis+cluster://host,host`; it
-    may be emptied at any time without losing a reminder."""
-
-    queue_prefix: str = Field("q", min_length=1, max_length=60)
-    """What the queue's keys begin with; on a Redis Cluster it stands in braces."""
-
     port: int = Field(8000, ge=1, le=65535, validation_alias="PORT")
     """The port of the web tier."""
 
@@ -145,6 +178,10 @@ class Settings(BaseSettings):
 
     trusted_proxies: int | None = Field(None, ge=0, le=10)
     """How many proxies stand before the web tier and append to X-Forwarded-For; by default 1 on Heroku, else none."""
+
+    admin_token: SecretStr | None = None
+    """At least 32 characters that open the queue's API and dashboard beyond loopback, as a bearer's token or as the password of
+    any name; without one, /queue is not there."""
 
     metrics_token: SecretStr | None = None
     """The bearer token that reads /metrics beyond loopback; without one, /metrics is not there."""
@@ -168,19 +205,6 @@ class Settings(BaseSettings):
 
     timing_scale: float = Field(1.0, gt=0, le=1)
     """Shrinks every lease, sweep and wait of the worker by this factor, for tests of what happens when they run out."""
-
-    @classmethod
-    def load(cls, **given: Any) -> Settings:
-        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong."""
-        try:
-            return cls(**given)
-        except ValidationError as error:
-            raise SettingsError(
-                {
-                    variable(str(problem["loc"][0] if problem["loc"] else "")): _sentence(problem)
-                    for problem in error.errors(include_input=False)
-                }
-            ) from None
 
     @field_validator("allowed_recipients", mode="before")
     @classmethod
@@ -209,6 +233,14 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("must have at least 32 characters; make one with `openssl rand -base64 48`")
+        return value
+
+    @field_validator("admin_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        token = value.get_secret_value() if value is not None else "x" * 32
+        if len(token) < 32 or not all("!" <= character <= "~" for character in token):
+            raise ValueError("must have at least 32 plain characters; make one with `openssl rand -base64 48`")
         return value
 
     @field_validator("public_url")
@@ -250,15 +282,6 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgres:// or sqlite://")
         return SecretStr(f"{drivers[scheme]}://{rest}")
 
-    @field_validator("redis_url")
-    @classmethod
-    def _known_redis(cls, value: SecretStr) -> SecretStr:
-        # Not by urlsplit: what it has to say of a URL repeats the password.
-        scheme, separator, _ = value.get_secret_value().partition("://")
-        if not separator or scheme not in _REDIS:
-            raise ValueError(f"must begin with {', '.join(f'{each}://' for each in _REDIS)}")
-        return value
-
     @model_validator(mode="before")
     @classmethod
     def _from_heroku(cls, values: Any) -> Any:
@@ -271,8 +294,6 @@ class Settings(BaseSettings):
             values["public_url"] = f"https://{host}"
         if "trusted_proxies" not in values and "DYNO" in os.environ:
             values["trusted_proxies"] = 1
-        if "REDIS_URL" in values and "DYNO" in os.environ:
-            values["REDIS_URL"] = _trust_heroku(values["REDIS_URL"])
         return values
 
     @model_validator(mode="after")

@@ -131,7 +131,7 @@ def imports_settings(file: Path) -> bool:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         match node:
             case ast.ImportFrom(module="rmindr.settings", names=names) if any(
-                each.name in ("Settings", "*") for each in names
+                each.name in ("Settings", "QueueSettings", "*") for each in names
             ):
                 return True
             case ast.ImportFrom(module="rmindr", names=names) if any(each.name == "settings" for each in names):

@@ -152,7 +152,11 @@ class Jobs:
         """How long all completed runs took together; None before the first."""
         with unavailable():
             worked: Any = await self._redis.get(self._keys.work_time)
-        return timedelta(milliseconds=float(worked)) if worked is not None else None
+        try:
+            return timedelta(milliseconds=float(worked)) if worked is not None else None
+        except (ValueError, OverflowError):
+            # Somebody else's text.
+            return None
 
     # Many at once
 
