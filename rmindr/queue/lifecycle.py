@@ -173,11 +173,12 @@ class Lifecycle:
             next_schedule_in=_until(next_schedule, now_us),
         )
 
-    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[Lease]:
-        """active → active. Prolong leases, all in one call; answers those that are lost."""
+    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[str]:
+        """active → active. Prolong leases, all in one call; answers for each `ok`, `cancelled` where it has been prolonged but
+        its job called off, `lost` or `missing`."""
         held = [part for each in leases for part in (each.job.id, each.token)]
-        replies = await self._call("renew", to_ms(lease), *held)
-        return [each for each, reply in zip(leases, replies, strict=True) if reply != "ok"]
+        replies: Sequence[str] = await self._call("renew", to_ms(lease), *held)
+        return replies
 
     async def progress(self, lease: Lease, percent: int, data: Any = None) -> None:
         """active → active. Say how far the run is; its ttl begins anew. Raises LeaseLost, JobNotFound."""

@@ -106,15 +106,20 @@ class Upkeep:
             await asyncio.sleep(wait)
 
     async def _prolong(self) -> None:
-        """Prolong all leases in one call; a handler whose lease is lost is cancelled."""
+        """Prolong all leases in one call; a handler whose lease is lost is cancelled, or whose job was without its bell being
+        heard."""
         runs = list(self._crew.runs)
         if not runs:
             return
-        lost = {id(lease) for lease in await self._lifecycle.renew([run.lease for run in runs], self._lease)}
+        replies = await self._lifecycle.renew([run.lease for run in runs], self._lease)
         self.note_answer()
         still = set(self._crew.runs)
-        for run in runs:
-            if id(run.lease) in lost and run in still and not run.lost:
+        for run, reply in zip(runs, replies, strict=True):
+            if run not in still or reply == "ok":
+                continue
+            if reply == "cancelled":
+                run.call_off()
+            elif not run.lost:
                 run.lost = True
                 log.warning("lease lost", extra={"id": run.lease.job.id, "type": run.lease.job.type})
                 run.task.cancel()

@@ -270,9 +270,8 @@ class Worker:
     def _heed(self, word: str | bytes) -> None:
         """The bell: the id of a job that a person has called off, or nothing but «look again»."""
         for run in self._runs:
-            if str(run.lease.job.id) == word and not run.cut_off:
-                log.info("run cancelled", extra={"id": run.lease.job.id, "type": run.lease.job.type})
-                run.cut("Cancelled")
+            if str(run.lease.job.id) == word:
+                run.call_off()
 
     # Performing
 

@@ -92,6 +92,13 @@ async def commands(queue: Queue, *names: str) -> int:
     return sum(int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in names)
 
 
+async def is_quiet(queue: Queue, *names: str) -> bool:
+    """Of these commands, none but perhaps one was carried out within a while: who looks again and again is never quiet."""
+    await queue.redis.config_resetstat()
+    await asyncio.sleep(0.3)
+    return await commands(queue, *names) <= 1
+
+
 # Other processes
 
 

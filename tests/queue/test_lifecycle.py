@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -566,9 +567,9 @@ async def test_renew_prolongs_what_is_held_and_answers_what_is_lost(queue: Queue
     await queue.lifecycle.complete(leases[1])
     clock.advance(seconds=30)
 
-    lost = await queue.lifecycle.renew(leases, LEASE)
+    replies = await queue.lifecycle.renew([*leases, Lease(replace(leases[0].job, id=99), "a")], LEASE)
 
-    assert lost == [leases[1]]
+    assert replies == ["ok", "lost", "ok", "missing"]
     assert (await keyspace(queue))["leases"] == {"01|1": str(clock.ms + 60_000), "01|3": str(clock.ms + 60_000)}
 
 
@@ -1141,6 +1142,15 @@ async def test_a_job_that_runs_stays_as_it_is_and_its_worker_is_told(queue: Queu
     assert await wire.take() == []
 
 
+async def test_a_cancelled_run_is_prolonged_still_and_told_so_each_time(queue: Queue, clock: Clock) -> None:
+    lease = await _cancelled_while_it_runs(queue)
+    clock.advance(seconds=30)
+
+    assert await queue.lifecycle.renew([lease], LEASE) == ["cancelled"]
+
+    assert (await keyspace(queue))["leases"] == {"01|1": str(clock.ms + 60_000)}
+
+
 @pytest.mark.parametrize("wait_ms", [None, 0, 5000])
 async def test_a_cancelled_run_that_fails_has_failed_for_good(queue: Queue, wait_ms: int | None) -> None:
     lease = await _cancelled_while_it_runs(queue)
@@ -1521,7 +1531,7 @@ async def _is_claimed(queue: Queue, lease: Lease) -> bool:
 
 
 async def _is_renewed(queue: Queue, lease: Lease) -> bool:
-    return await queue.lifecycle.renew([lease], LEASE) != [lease]
+    return await queue.lifecycle.renew([lease], LEASE) == ["ok"]
 
 
 async def _is_rescued(queue: Queue, lease: Lease) -> bool:
@@ -1638,7 +1648,7 @@ async def test_a_full_redis_lets_running_jobs_go_on_and_end(own_valkey: Valkey) 
         completed, failed, put_off, released, going_on = claimed.leases
         await queue.redis.config_set("maxmemory", 1)
 
-        assert await queue.lifecycle.renew(claimed.leases, LEASE) == []
+        assert await queue.lifecycle.renew(claimed.leases, LEASE) == ["ok"] * 5
         await queue.lifecycle.progress(going_on, 50)
         await queue.lifecycle.log(going_on, "still here")
         await queue.lifecycle.complete(completed, {"ok": True})

@@ -396,9 +396,12 @@ class Walk(RuleBasedStateMachine):
     def renew(self, picks: list[int]) -> None:
         leases = [self.some_lease(number) for number in picks]
 
-        lost = self.run(self.lifecycle.renew(leases, timedelta(milliseconds=LEASE_MS)))
+        replies = self.run(self.lifecycle.renew(leases, timedelta(milliseconds=LEASE_MS)))
 
-        assert lost == [lease for lease in leases if self.held_by(lease) is None]
+        held = [self.held_by(lease) for lease in leases]
+        gone = ["lost" if lease.job.id in self.jobs else "missing" for lease in leases]
+        kept = ["cancelled" if job is not None and job.cancelled else "ok" for job in held]
+        assert replies == [kept[n] if held[n] is not None else gone[n] for n in range(len(leases))]
         for lease in leases:
             if (job := self.held_by(lease)) is not None:
                 self.move(job, State.ACTIVE, lease_ends=self.clock.ms + LEASE_MS)
