@@ -194,15 +194,21 @@ class Jobs:
             # They stay where they are until their handlers have ended.
             return await self.cancel_these(await self.ids(state, type), state)
         seen: set[int] = set()
-        done = passed = 0
-        while ids := await self.ids(state, type, start=passed, stop=passed + _STEP - 1):
+        done = passed = before = 0
+        while True:
+            ids = await self.ids(state, type, start=passed, stop=passed + _STEP - 1)
             # Each once: one that has failed again meanwhile stands among them anew.
             fresh = [job_id for job_id in ids if job_id not in seen]
-            seen.update(fresh)
-            gone = await self._lifecycle.many(verb, fresh, state) if fresh else 0
-            done += gone
-            passed += len(ids) - gone
-        return done
+            if fresh:
+                seen.update(fresh)
+                done += await self._lifecycle.many(verb, fresh, state)
+            elif ids:
+                passed += len(ids)
+            elif len(seen) == before:
+                return done
+            else:
+                # What others took out meanwhile has moved the rest to where we had passed.
+                before, passed = len(seen), 0
 
     def _set(self, state: State | None, type: str | None) -> str:
         if state is None:

@@ -19,6 +19,7 @@ from rmindr.queue import (
     Kept,
     Lease,
     LeaseLost,
+    Limit,
     NewJob,
     Queue,
     QueueUnavailable,
@@ -1852,6 +1853,24 @@ async def test_what_only_tells_of_a_job_cannot_stop_its_ending(queue: Queue, red
 
     counts = await queue.jobs.counts()
     assert (counts[State.FAILED], counts[State.COMPLETE], counts[State.ACTIVE]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("name", ["email:jobs", "email:wake", "email:starts", "wake", "history:minute:29924146"])
+async def test_what_only_hints_can_be_anything_and_jobs_go_their_way(
+    queue: Queue, redis: Redis, clock: Clock, name: str
+) -> None:
+    await queue.steering.limit("email", Limit(rate=5, per=timedelta(seconds=1), concurrency=2))
+    await redis.delete(f"{queue.keys.prefix}:{name}")
+    await redis.hset(f"{queue.keys.prefix}:{name}", "junk", "junk")
+
+    await queue.create("email", attempts=2)
+    await queue.create("email", delay=timedelta(seconds=1))
+    await queue.lifecycle.fail(await a_lease(queue), "no", wait_ms=0)
+    clock.advance(seconds=1)
+    for _ in range(2):
+        await queue.lifecycle.complete(await a_lease(queue))
+
+    assert (await queue.jobs.counts())[State.COMPLETE] == 2
 
 
 async def test_what_stands_under_the_id_of_a_job_but_is_none_is_unreadable(queue: Queue, redis: Redis) -> None:

@@ -574,7 +574,7 @@ class Walk(RuleBasedStateMachine):
     def retried_by_model(self, job: Modelled) -> bool:
         if job.living or (job.key and self.keys_held.get(job.key, job.id) != job.id):
             return False
-        self.move(job, State.INACTIVE, losses=0, cancelled=False)
+        self.move(job, State.INACTIVE, losses=0, cancelled=False, promote_at=self.clock.ms)
         if job.key:
             self.keys_held[job.key] = job.id
         return True

@@ -79,15 +79,23 @@ end
 -- What the history tells, by minute and by day: runs that began, ended, and how late.
 local function count(what) counted[what] = (counted[what] or 0) + 1 end
 
-local function in_chunks(command, key, arguments)
+local function in_chunks(command, key, arguments, call)
   for at = 1, #arguments, CHUNK do
-    redis.call(command, key, unpack(arguments, at, math.min(at + CHUNK - 1, #arguments)))
+    (call or redis.call)(command, key, unpack(arguments, at, math.min(at + CHUNK - 1, #arguments)))
   end
+end
+
+-- How long a list of hints is; what is no list is somebody's mistake, and goes.
+local function length_of(list)
+  local length = redis.pcall('LLEN', list)
+  if type(length) == 'number' then return length end
+  redis.call('DEL', list)
+  return 0
 end
 
 -- Somebody who sleeps on this list is told once; whoever looks next needs no second token, so the list never grows.
 local function ring(list)
-  if redis.call('LLEN', list) == 0 then
+  if length_of(list) == 0 then
     redis.call('LPUSH', list, '1')
     redis.call('EXPIRE', list, 600)
   end
@@ -116,7 +124,8 @@ local function write_history()
   local minute = { prefix .. 'history:minute:' .. int(math.floor(now / 60000)), 4 * 3600 }
   local day = { prefix .. 'history:day:' .. int(math.floor(now / 86400000)), 100 * 86400 }
   for _, period in ipairs({ minute, day }) do
-    for what, times in pairs(counted) do redis.call('HINCRBY', period[1], what, times) end
+    -- What only tells of a transition must not stop it.
+    for what, times in pairs(counted) do redis.pcall('HINCRBY', period[1], what, times) end
     redis.call('EXPIRE', period[1], period[2])
   end
   counted = {}
@@ -128,7 +137,8 @@ local function flush()
   for type, times in pairs(tokens) do
     local list = {}
     for _ = 1, times do list[#list + 1] = '1' end
-    in_chunks('LPUSH', tokens_of(type), list)
+    -- A list that is none is put right by the next claim.
+    in_chunks('LPUSH', tokens_of(type), list, redis.pcall)
   end
   -- A sum that cannot be counted on is no reason to lose a result.
   if worked then redis.pcall('INCRBY', work_time, int(worked)) end
