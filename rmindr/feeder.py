@@ -201,10 +201,10 @@ class Feeder:
         missing: list[Due] = []
         for start in range(0, len(due), _BATCH):
             part = due[start : start + _BATCH]
-            job_ids = await self._queue.find([unique_key(each.id, each.rev) for each in part])
+            job_ids = await self._queue.jobs.find([unique_key(each.id, each.rev) for each in part])
             held = {each: job_id for each, job_id in zip(part, job_ids, strict=True) if job_id is not None}
             if look_closely:
-                states = await self._queue.states(list(held.values()))
+                states = await self._queue.jobs.states(list(held.values()))
                 held = {each: held[each] for each, state in zip(list(held), states, strict=True) if state in _LIVING}
             missing += [each for each in part if each not in held]
         return missing

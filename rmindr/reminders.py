@@ -239,7 +239,7 @@ class Reminders:
         """Best effort: a job of an old revision finds nothing to do when its time comes."""
         with contextlib.suppress(QueueError, TimeoutError):
             async with asyncio.timeout(_QUICK):
-                (job_id,) = await self._queue.find([unique_key(seen.id, seen.rev)])
+                (job_id,) = await self._queue.jobs.find([unique_key(seen.id, seen.rev)])
                 if job_id is not None:
                     await self._queue.remove(job_id)
 

@@ -23,6 +23,8 @@ from rmindr import heroku
 from rmindr.errors import SettingsError
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# What rmindr/queue/addresses.py reads.
+_REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 # What clusters tell every process about a service that is called rmindr, e.g. RMINDR_WEB_PORT_8000_TCP_ADDR.
 _SERVICE_LINK: Final = re.compile(r"RMINDR_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _UNREADABLE: Final = (
@@ -99,12 +101,51 @@ class AllowedRecipients:
         return self.everybody or lowered in self.addresses or lowered.rpartition("@")[2] in self.domains
 
 
-class Settings(BaseSettings):
-    """All settings of one process. Secrets do not show in its repr."""
+class QueueSettings(BaseSettings):
+    """Where the queue is: all that a command needs which only speaks to it. Secrets do not show in its repr."""
 
     model_config = SettingsConfigDict(
         env_prefix="RMINDR_", extra="forbid", frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
     )
+
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
+    """The queue: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host,host/service` or `redis+cluster://host,host`; it
+    may be emptied at any time without losing a reminder."""
+
+    queue_prefix: str = Field("q", min_length=1, max_length=60)
+    """What the queue's keys begin with; on a Redis Cluster it stands in braces."""
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong."""
+        problems: dict[str, str] = {}
+        try:
+            return cls(**given)
+        except SettingsError as error:
+            problems |= error.problems
+        except ValidationError as error:
+            for problem in error.errors(include_input=False, include_url=False):
+                problems[variable(str(problem["loc"][0]))] = _sentence(problem)
+        raise SettingsError(problems)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        # Not by urlsplit: what it has to say of a URL repeats the password.
+        scheme, separator, _ = url.partition("://")
+        if not separator or scheme not in _REDIS:
+            raise ValueError(f"must begin with {', '.join(f'{each}://' for each in _REDIS)}")
+        if "+" not in scheme:
+            try:
+                parse_redis_url(url)
+            except ValueError:
+                raise ValueError(_UNREADABLE) from None
+        return SecretStr(heroku.redis_url(url)) if "DYNO" in os.environ else value
+
+
+class Settings(QueueSettings):
+    """All settings of one process."""
 
     access: Literal["open", "confirmed"] = "confirmed"
     """Who may schedule to whom. `open`: whoever reaches the page, to anyone; on loopback only. `confirmed`: only to
@@ -141,12 +182,6 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(SecretStr("sqlite:///.rmindr/rmindr.db"), validation_alias="DATABASE_URL")
     """The record: `postgres://user:password@host/name` or `sqlite:///file`."""
 
-    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
-    """The queue: `redis://`, `rediss://` or `unix://`; it may be emptied at any time without losing a reminder."""
-
-    queue_prefix: str = Field("q", min_length=1, max_length=60)
-    """What the queue's keys begin with; `{q}` on a Redis Cluster."""
-
     port: int = Field(8000, ge=1, le=65535, validation_alias="PORT")
     """The port of the web tier."""
 
@@ -158,6 +193,10 @@ class Settings(BaseSettings):
 
     trusted_proxies: int | None = Field(None, ge=0, le=10)
     """How many proxies stand before the web tier and append to X-Forwarded-For; by default 1 on Heroku, else none."""
+
+    admin_token: SecretStr | None = None
+    """At least 32 characters that open the queue's API and dashboard beyond loopback, as a bearer's token or as the password of
+    any name; without one, /queue is not there."""
 
     metrics_token: SecretStr | None = None
     """The bearer token that reads /metrics beyond loopback; without one, /metrics is not there."""
@@ -183,16 +222,14 @@ class Settings(BaseSettings):
     """Shrinks every lease, sweep and wait of the worker by this factor, for tests of what happens when they run out."""
 
     @classmethod
-    def load(cls, **given: Any) -> Settings:
-        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong."""
+    def load(cls, **given: Any) -> Self:
+        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong, or that
+        begins as ours do and is none."""
         problems = _misspelt(os.environ)
         try:
-            settings = cls(**given)
+            settings = super().load(**given)
         except SettingsError as error:
-            problems |= error.problems
-        except ValidationError as error:
-            for problem in error.errors(include_input=False, include_url=False):
-                problems[variable(str(problem["loc"][0]))] = _sentence(problem)
+            raise SettingsError({**problems, **error.problems}) from None
         if problems:
             raise SettingsError(problems)
         return settings
@@ -224,6 +261,14 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("must have at least 32 characters; make one with `openssl rand -base64 48`")
+        return value
+
+    @field_validator("admin_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        token = value.get_secret_value() if value is not None else "x" * 32
+        if len(token) < 32 or not all("!" <= character <= "~" for character in token):
+            raise ValueError("must have at least 32 plain characters; make one with `openssl rand -base64 48`")
         return value
 
     @field_validator("public_url")
@@ -273,18 +318,6 @@ class Settings(BaseSettings):
         if scheme == "sqlite" and file in (None, "", ":memory:"):
             raise ValueError("must name a file, e.g. sqlite:///rmindr.db")
         return SecretStr(url)
-
-    @field_validator("redis_url")
-    @classmethod
-    def _known_redis(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
-        try:
-            parse_redis_url(url)
-        except ValueError:
-            raise ValueError(_UNREADABLE) from None
-        return SecretStr(heroku.redis_url(url)) if "DYNO" in os.environ else value
 
     @model_validator(mode="before")
     @classmethod

@@ -53,7 +53,10 @@ async def work(
     async with (
         Database.open(settings.database_url.get_secret_value()) as database,
         Queue.open(
-            settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=timedelta(seconds=3)
+            settings.redis_url.get_secret_value(),
+            prefix=settings.queue_prefix,
+            name="rmindr-worker",
+            patience=timedelta(seconds=3),
         ) as queue,
     ):
         domain = address.rpartition("@")[2]
@@ -70,7 +73,7 @@ async def work(
                 bounces_to=settings.bounce_address or address,
                 public_url=settings.public_url,
             ),
-            Witness(queue.redis, settings.queue_prefix),
+            Witness(queue.redis, queue.keys.prefix),
             policy,
             outage,
             checkpoint=checkpoint,

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from redis.crc import key_slot
 
 from rmindr.database import Database
 from rmindr.queue import Queue
 from rmindr.schema import migrate
 from tests.deliveries import Away
+from tests.redises import SLOTS, a_lasting_server, a_server, reached_by
 from tests.servers import Postgres, Valkey
 from tests.sink import Sink
 
@@ -46,7 +48,7 @@ def clock() -> Clock:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Valkey]:
     """One server for all tests that do not harm it."""
-    server = Valkey()
+    server = a_lasting_server()
     server.start()
     yield server
     server.remove()
@@ -55,7 +57,7 @@ def valkey() -> Iterator[Valkey]:
 @pytest.fixture
 def own_valkey() -> Iterator[Valkey]:
     """A server of the test's own, to kill and freeze and empty."""
-    server = Valkey()
+    server = a_server()
     server.start()
     yield server
     server.remove()
@@ -63,6 +65,10 @@ def own_valkey() -> Iterator[Valkey]:
 
 @pytest.fixture
 def prefix() -> str:
+    """What nobody else uses; on a cluster, one whose slot the first node has."""
+    while reached_by() == "cluster":
+        if key_slot((tag := f"q{secrets.token_hex(4)}").encode()) < SLOTS // 3:
+            return f"{{{tag}}}"
     return f"q{secrets.token_hex(4)}"
 
 

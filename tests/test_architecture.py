@@ -19,7 +19,7 @@ from rmindr.queue.scripts import VERBS
 HOUSE: Final = Path(rmindr.queue.__file__).parent.parent
 LUA: Final = HOUSE / "queue" / "lua"
 # What the lifecycle can do besides: look, and prepare.
-NO_VERBS: Final = {"aclose", "create_many", "expired", "get", "raise_ids"}
+NO_VERBS: Final = {"aclose", "create_many", "expired", "get", "many", "now_ms", "raise_ids"}
 DOORS: Final = {"rmindr.cli", "rmindr.dev", "rmindr.worker", "rmindr.web.app"}
 
 
@@ -89,8 +89,8 @@ def test_every_script_receives_the_keys_that_the_prelude_names() -> None:
 
 def test_the_public_names_of_the_queue_are_these() -> None:
     names = (
-        "PRIORITIES Abandon Backoff Context InvalidJob Job JobExists JobNotFound Lease LeaseLost NewJob Queue QueueError "
-        "QueueUnavailable Refused Retry State UnreadableJob WrongState"
+        "PRIORITIES Abandon Backoff Context InvalidJob Job JobExists JobFailed JobNotFound Kept Lease LeaseLost Limit NewJob "
+        "Queue QueueError QueueUnavailable Refused Retry Schedule State UnreadableJob WrongState"
     )
 
     assert rmindr.queue.__all__ == names.split()
@@ -98,7 +98,17 @@ def test_the_public_names_of_the_queue_are_these() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", ["InvalidJob", "UnreadableJob", "QueueUnavailable", "JobNotFound", "JobExists", "WrongState", "LeaseLost"]
+    "error",
+    [
+        "InvalidJob",
+        "UnreadableJob",
+        "QueueUnavailable",
+        "JobFailed",
+        "JobNotFound",
+        "JobExists",
+        "WrongState",
+        "LeaseLost",
+    ],
 )
 def test_one_name_catches_all_that_the_queue_raises(error: str) -> None:
     assert issubclass(getattr(rmindr.queue, error), rmindr.queue.QueueError)
@@ -121,7 +131,7 @@ def imports_settings(file: Path) -> bool:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         match node:
             case ast.ImportFrom(module="rmindr.settings", names=names) if any(
-                each.name in ("Settings", "*") for each in names
+                each.name in ("Settings", "QueueSettings", "*") for each in names
             ):
                 return True
             case ast.ImportFrom(module="rmindr", names=names) if any(each.name == "settings" for each in names):

@@ -73,7 +73,7 @@ async def soon(database: Database, **values: Any) -> Reminder:
 
 
 async def alarm_of(queue: Queue, reminder: Reminder, rev: int | None = None) -> Job:
-    (job_id,) = await queue.find([unique_key(reminder.id, rev or reminder.rev)])
+    (job_id,) = await queue.jobs.find([unique_key(reminder.id, rev or reminder.rev)])
     assert job_id is not None
     job = await queue.get(job_id)
     assert job is not None
@@ -81,7 +81,7 @@ async def alarm_of(queue: Queue, reminder: Reminder, rev: int | None = None) -> 
 
 
 async def has_alarm(queue: Queue, reminder: Reminder) -> bool:
-    (job_id,) = await queue.find([unique_key(reminder.id, reminder.rev)])
+    (job_id,) = await queue.jobs.find([unique_key(reminder.id, reminder.rev)])
     return job_id is not None
 
 
@@ -356,7 +356,7 @@ async def test_an_alarm_that_rings_already_or_is_in_somebody_s_hands_is_left_alo
     await feeder.sweep()
 
     assert {(await alarm_of(live_queue, each)).state for each in made} == {State.ACTIVE, State.INACTIVE}
-    assert await live_queue.lifecycle.renew([lease], HOUR) == []
+    assert await live_queue.lifecycle.renew([lease], HOUR) == ["ok"]
     after = await keyspace(live_queue)
     assert after.pop("leases") != before.pop("leases")
     assert after == before
@@ -543,7 +543,7 @@ async def test_a_redis_that_went_back_in_time_is_filled_with_what_it_forgot(
         await asyncio.to_thread(own_valkey.kill)
         await asyncio.to_thread(own_valkey.start)
         with contextlib.suppress(QueueUnavailable):
-            await queue.counts()
+            await queue.jobs.counts()
         assert not await has_alarm(queue, forgotten)
 
         await feeder.sweep()

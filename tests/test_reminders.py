@@ -65,7 +65,7 @@ async def rows(database: Database) -> int:
 
 async def alarm_of(queue: Queue, reminder: Reminder, rev: int | None = None) -> Any:
     """The job that is the alarm of this revision; None where there is none."""
-    (job_id,) = await queue.find([unique_key(reminder.id, rev or reminder.rev)])
+    (job_id,) = await queue.jobs.find([unique_key(reminder.id, rev or reminder.rev)])
     return None if job_id is None else await queue.get(job_id)
 
 
@@ -219,7 +219,7 @@ async def test_the_same_key_with_the_same_request_is_the_same_reminder(
 
     assert first == second
     assert await rows(database) == 1
-    assert sum((await live_queue.counts()).values()) == 1
+    assert sum((await live_queue.jobs.counts()).values()) == 1
 
 
 async def test_the_same_key_answers_the_reminder_as_it_stands_even_when_it_is_over(
@@ -271,7 +271,7 @@ async def test_twenty_identical_requests_at_once_are_one_reminder(
 
     assert len({each.id for each in made}) == 1
     assert await rows(database) == 1
-    assert sum((await live_queue.counts()).values()) == 1
+    assert sum((await live_queue.jobs.counts()).values()) == 1
 
 
 async def test_of_different_requests_under_one_key_at_once_one_is_taken(
@@ -433,7 +433,7 @@ async def test_another_instant_moves_the_alarm(people: Reminders, live_queue: Qu
     assert (edited.due_at, edited.next_at) == (later, later)
     assert (await alarm_of(live_queue, edited)).promote_at == later
     assert await alarm_of(live_queue, made, rev=1) is None
-    assert sum((await live_queue.counts()).values()) == 1
+    assert sum((await live_queue.jobs.counts()).values()) == 1
 
 
 async def test_an_instant_beyond_the_window_takes_the_alarm_away(people: Reminders, live_queue: Queue) -> None:
@@ -441,7 +441,7 @@ async def test_an_instant_beyond_the_window_takes_the_alarm_away(people: Reminde
 
     await people.edit(made.id, Asked(due_at=(made.due_at + timedelta(days=30)).isoformat()))
 
-    assert sum((await live_queue.counts()).values()) == 0
+    assert sum((await live_queue.jobs.counts()).values()) == 0
 
 
 async def test_a_cancel_takes_the_alarm_away(people: Reminders, live_queue: Queue) -> None:
@@ -449,7 +449,7 @@ async def test_a_cancel_takes_the_alarm_away(people: Reminders, live_queue: Queu
 
     await people.cancel(made.id)
 
-    assert sum((await live_queue.counts()).values()) == 0
+    assert sum((await live_queue.jobs.counts()).values()) == 0
 
 
 async def test_what_is_due_already_can_be_edited_but_not_moved_into_the_past(

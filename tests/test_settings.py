@@ -112,7 +112,7 @@ def login(server: SmtpServer) -> tuple[str | None, str | None]:
         ("DATABASE_URL", "sqlite://", "must name a file, e.g. sqlite:///rmindr.db"),
         ("DATABASE_URL", "sqlite://rmindr.db", "must name a file, e.g. sqlite:///rmindr.db"),
         ("DATABASE_URL", "sqlite:///:memory:", "must name a file, e.g. sqlite:///rmindr.db"),
-        ("REDIS_URL", "localhost:6379", "must begin with redis://, rediss:// or unix://"),
+        ("REDIS_URL", "localhost:6379", "must begin with redis://, rediss://, unix://"),
         ("REDIS_URL", "redis://localhost:six", "cannot be read as a URL; "),
         ("REDIS_URL", "redis://localhost?db=one", "cannot be read as a URL; "),
         ("RMINDR_SMTP_URL", "mail.example.org:587", "must look like smtp+starttls://user:password@host:587 "),

@@ -190,12 +190,12 @@ async def test_a_job_that_is_no_reminder_s_fails_once_and_disturbs_nobody(
     jobs = [await live_queue.get(job.id) for job in junk]
     assert [(job.state, job.attempts) for job in jobs if job] == [(State.FAILED, 1)] * len(JUNK)
     assert {(job.error or "").partition("\n")[0] for job in jobs if job} == {"this is no reminder's job"}
-    assert await live_queue.states([other.id]) == [State.INACTIVE]
+    assert await live_queue.jobs.states([other.id]) == [State.INACTIVE]
     assert len(sink.mails) == 1
 
 
 async def ended(queue: Queue, jobs: Any) -> bool:
-    return not {State.INACTIVE, State.ACTIVE, State.DELAYED} & set(await queue.states([job.id for job in jobs]))
+    return not {State.INACTIVE, State.ACTIVE, State.DELAYED} & set(await queue.jobs.states([job.id for job in jobs]))
 
 
 async def test_a_job_of_a_reminder_that_nobody_knows_is_done_with(
@@ -214,7 +214,7 @@ async def test_a_job_of_a_reminder_that_nobody_knows_is_done_with(
 
 
 async def is_in(queue: Queue, job: Job, state: State) -> bool:
-    return await queue.states([job.id]) == [state]
+    return await queue.jobs.states([job.id]) == [state]
 
 
 async def test_two_workers_send_each_reminder_once(
@@ -228,7 +228,7 @@ async def test_two_workers_send_each_reminder_once(
     assert Counter(mail.recipient for mail in sink.mails) == Counter(each.recipient for each in made)
     sent = [line for process in (one, other) for line in process.lines if " event=sent " in line]
     assert len(sent) == 40
-    assert sum((await live_queue.counts()).values()) == 0
+    assert sum((await live_queue.jobs.counts()).values()) == 0
 
 
 # When the mail server is the trouble
@@ -256,7 +256,7 @@ async def test_in_an_outage_it_takes_no_jobs_and_afterwards_all_are_sent_at_thei
 
 
 async def waits(queue: Queue, count: int) -> bool:
-    return (await queue.counts())[State.INACTIVE] >= count
+    return (await queue.jobs.counts())[State.INACTIVE] >= count
 
 
 # Stopping

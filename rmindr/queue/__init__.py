@@ -14,6 +14,7 @@ from rmindr.queue.backoff import Backoff
 from rmindr.queue.errors import (
     InvalidJob,
     JobExists,
+    JobFailed,
     JobNotFound,
     LeaseLost,
     QueueError,
@@ -24,7 +25,9 @@ from rmindr.queue.errors import (
 )
 from rmindr.queue.job import PRIORITIES, Job, Lease, NewJob, State
 from rmindr.queue.queue import Queue
-from rmindr.queue.worker import Abandon, Context, Retry
+from rmindr.queue.runs import Abandon, Context, Retry
+from rmindr.queue.schedules import Schedule
+from rmindr.queue.steering import Kept, Limit
 
 __all__ = [
     "PRIORITIES",
@@ -34,15 +37,19 @@ __all__ = [
     "InvalidJob",
     "Job",
     "JobExists",
+    "JobFailed",
     "JobNotFound",
+    "Kept",
     "Lease",
     "LeaseLost",
+    "Limit",
     "NewJob",
     "Queue",
     "QueueError",
     "QueueUnavailable",
     "Refused",
     "Retry",
+    "Schedule",
     "State",
     "UnreadableJob",
     "WrongState",

@@ -4,6 +4,7 @@ QueueError
 ├── InvalidJob          what was asked for cannot be a job; nothing was written
 ├── UnreadableJob       what stands in Redis under this id is not a job
 ├── QueueUnavailable    Redis could not be reached, or refused; the transition may or may not have happened
+├── JobFailed           the job whose result was waited for has failed
 └── Refused             the transition does not fit the job; nothing changed
     ├── JobNotFound     there is no job under this id
     ├── JobExists       another living job holds the unique key
@@ -33,6 +34,15 @@ class UnreadableJob(QueueError):
 
 class QueueUnavailable(QueueError):
     """Redis could not be reached or refused the command; whether it was carried out is unknown."""
+
+
+class JobFailed(QueueError):
+    """The job whose result was waited for has failed; `error` is the text of its failure."""
+
+    def __init__(self, job_id: int, error: str) -> None:
+        super().__init__(f"job {job_id} has failed: {error.partition(chr(10))[0]}")
+        self.job_id = job_id
+        self.error = error
 
 
 class Refused(QueueError):

@@ -34,6 +34,10 @@ EVENTS: Final = (
 )
 
 
+# No event of Kue's: whoever listens is told by it that what happened before this moment may not have been heard.
+SUBSCRIBED: Final = "subscribed"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One message of the channel: job 7 has started → Event(7, "start", ("email", None))."""
@@ -72,6 +76,14 @@ class Listener:
         self._callbacks[event, job_id].append(callback)
         self._wanted.set()
 
+    def off(self, event: str, callback: Callback, job_id: int | None = None) -> None:
+        """Call back no more."""
+        callbacks = self._callbacks.get((event, job_id), [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks:
+            self._callbacks.pop((event, job_id), None)
+
     async def subscribed(self) -> None:
         """Subscribe, though nobody may have asked for anything yet, and wait until it is done."""
         self._wanted.set()
@@ -109,6 +121,7 @@ class Listener:
                 asked = False
                 if message["type"] == "subscribe":
                     self._subscribed.set()
+                    await self._dispatch(Event(0, SUBSCRIBED, ()))
                 elif message["type"] == "message" and (event := parse(message["data"])) is not None:
                     await self._dispatch(event)
         finally:

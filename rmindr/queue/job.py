@@ -9,12 +9,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff
+from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff, Strategy
 from rmindr.queue.errors import InvalidJob, UnreadableJob
 
 PRIORITIES: Final = {"low": 10, "normal": 0, "medium": -5, "high": -10, "critical": -15}
 MAX_TYPE_LENGTH: Final = 200
 MAX_DATA_BYTES: Final = 512 * 1024
+# As many runs as JavaScript can count.
+UNLIMITED: Final = 2**53 - 1
 # Scores are doubles and Kue's readers are JavaScript: beyond this, integers are no longer exact.
 _LARGEST: Final = 2**53
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,33 +36,49 @@ class State(StrEnum):
 class NewJob:
     """A job that is asked for. `data` and the rest are checked here, before anything is written.
 
-    `delay` is how long from now, or the instant it is due; past means at once. `unique` names a key that only one
-    living job may hold: creating a second answers the first. Raises InvalidJob, naming the field."""
+    `delay` is how long from now, or the instant it is due; past means at once. `attempts` None means as many as it takes.
+    `unique` names a key that only one living job may hold: creating a second answers the first. `keep_outcome` is how
+    long its outcome can still be asked for once the job itself is removed. `schedule` is whose job it is, and of which
+    instant, where it repeats. Raises InvalidJob, naming the field."""
 
     type: str
     data: Any = None
     delay: timedelta | datetime | None = None
     priority: int | float | str = "normal"
-    attempts: int = 1
+    attempts: int | None = 1
     backoff: Backoff | None = None
     ttl: timedelta | None = None
     remove_on_complete: bool = False
+    remove_on_failure: bool = False
     unique: str | None = None
+    keep_outcome: timedelta | None = None
+    schedule: tuple[str, datetime] | None = None
 
-    def to_args(self) -> list[str | bytes]:
-        """The ten arguments that create.lua reads for each job."""
+    def to_args(self, words: str = "") -> list[str | bytes]:
+        """The arguments that create.lua reads for each job; `words` is what a search finds it by, as JSON."""
         after_ms, due_ms = delay_args(self.delay)
+        fields: list[tuple[str, str | bytes]] = [
+            ("data", to_json({} if self.data is None else self.data, "data")),
+            ("max_attempts", _count(UNLIMITED if self.attempts is None else self.attempts, "attempts")),
+            *(self.backoff.to_wire() if self.backoff is not None else ()),
+            ("ttl", _duration_ms(self.ttl, "ttl")),
+            # Kue reads any text at all as yes.
+            ("removeOnComplete", "true" if self.remove_on_complete else ""),
+            ("removeOnFailure", "true" if self.remove_on_failure else ""),
+            ("keep", _duration_ms(self.keep_outcome, "keep_outcome")),
+            ("schedule", self.schedule[0] if self.schedule is not None else ""),
+            ("instant", str(to_ms(self.schedule[1])) if self.schedule is not None else ""),
+        ]
+        given: list[str | bytes] = [part for name, value in fields if value for part in (name, value)]
         return [
             checked_type(self.type),
-            to_json({} if self.data is None else self.data, "data"),
             priority_number(self.priority),
             after_ms,
             due_ms,
-            _count(self.attempts, "attempts"),
-            self.backoff.to_wire() if self.backoff is not None else "",
-            _duration_ms(self.ttl, "ttl"),
-            "true" if self.remove_on_complete else "",
             _key(self.unique),
+            words,
+            str(len(given) // 2),
+            *given,
         ]
 
     def as_created(self, job_id: int, now_ms: int) -> Job:
@@ -77,12 +95,16 @@ class NewJob:
             created_at=from_ms(now_ms),
             promote_at=from_ms(max(promote_at, now_ms)),
             updated_at=from_ms(now_ms),
-            max_attempts=self.attempts,
+            max_attempts=UNLIMITED if self.attempts is None else self.attempts,
             delay=timedelta(milliseconds=promote_at - now_ms) if delayed else None,
             ttl=self.ttl,
             backoff=self.backoff,
             remove_on_complete=self.remove_on_complete,
+            remove_on_failure=self.remove_on_failure,
             unique=self.unique,
+            keep_outcome=self.keep_outcome,
+            schedule=self.schedule[0] if self.schedule is not None else None,
+            scheduled_for=self.schedule[1] if self.schedule is not None else None,
         )
 
 
@@ -106,6 +128,7 @@ class Job:
     ttl: timedelta | None = None
     backoff: Backoff | None = None
     remove_on_complete: bool = False
+    remove_on_failure: bool = False
     progress: int = 0
     progress_data: Any = None
     result: Any = None
@@ -113,17 +136,22 @@ class Job:
     duration: timedelta | None = None
     worker_id: str | None = None
     unique: str | None = None
+    keep_outcome: timedelta | None = None
+    cancelled_at: datetime | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
 
     @property
     def attempts_remaining(self) -> int:
         """How many runs may still be started."""
         return max(0, self.max_attempts - self.attempts)
 
-    def wait_ms_after_failure(self) -> int:
+    def wait_ms_after_failure(self, strategies: Mapping[str, Strategy] | None = None) -> int:
         """How long to wait if the run in hand fails now: 0 without a backoff, else what it says."""
         if self.backoff is None:
             return 0
-        return self.backoff.wait_ms(self.attempts + 1, to_ms(self.delay) if self.delay is not None else None)
+        current = to_ms(self.delay) if self.delay is not None else None
+        return self.backoff.wait_ms(self.attempts + 1, current, strategies=strategies)
 
     @classmethod
     def from_hash(cls, job_id: int, fields: Mapping[str, str]) -> Job:
@@ -144,9 +172,10 @@ class Job:
                 max_attempts=int(fields.get("max_attempts", 1)),
                 delay=_timespan(fields, "delay"),
                 ttl=_timespan(fields, "ttl"),
-                backoff=Backoff.from_wire(fields["backoff"]) if fields.get("backoff") else None,
+                backoff=Backoff.from_wire(fields.get("backoff"), fields.get("strategy")),
                 # Kue writes `true` or nothing, and reads any text at all as yes.
                 remove_on_complete=bool(fields.get("removeOnComplete")),
+                remove_on_failure=bool(fields.get("removeOnFailure")),
                 progress=int(fields.get("progress", 0)),
                 progress_data=_json(fields, "progress_data"),
                 result=_json(fields, "result"),
@@ -154,6 +183,10 @@ class Job:
                 duration=_timespan(fields, "duration"),
                 worker_id=fields.get("workerId"),
                 unique=fields.get("unique"),
+                keep_outcome=_timespan(fields, "keep"),
+                cancelled_at=_instant(fields, "cancelled"),
+                schedule=fields.get("schedule"),
+                scheduled_for=_instant(fields, "instant"),
             )
         except KeyError as missing:
             raise UnreadableJob(job_id, f"it has no {missing.args[0]}") from missing

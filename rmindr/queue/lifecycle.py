@@ -6,14 +6,18 @@
                                                            ↺ renew, progress, log
     The other ways:
         create     ·                        ▶ inactive              no delay
+        recur      ·                        ▶ inactive              the instant of a schedule has come
         fail       active                   ▶ delayed | inactive    attempts left: later, or at once
         fail       active                   ▶ failed                none left, or the handler gave up
         expire     active, ttl over         ▶ as fail               «TTL exceeded»
         release    active                   ▶ inactive | delayed    given back unfinished; not an attempt
         rescue     active, lease lapsed     ▶ inactive | failed     its worker is gone
+        repair     any, half-moved          ▶ as its hash says      a Kue was killed between two writes
         update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data; run now
+        cancel     delayed, inactive        ▶ failed                a person asks; a run is told, and fails whatever comes
         retry      failed, complete         ▶ inactive              a person asks
         remove     any but leased           ▶ ·                     a person asks
+        prune      complete, failed         ▶ ·                     more, or older, than the queue keeps
 
 Every transition is atomic and checks the state it starts from; those that prolong or end a run take a Lease and check it.
 A refusal changes nothing. Whatever calls wait while one of the same verb is in flight travel together in the next.
@@ -26,7 +30,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -40,15 +44,19 @@ from rmindr.queue.scripts import Argument, Flights, Scripts, is_wrong_type, unav
 # One script holds Redis up for everybody: at this many jobs it takes a few milliseconds.
 PROMOTED_AT_ONCE: Final = 500
 RESCUED_AT_ONCE: Final = 100
+PRUNED_AT_ONCE: Final = 200
 LOSSES_ALLOWED: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What a claim took: leases to work on, and how long until the next delayed job is due (None: there is none)."""
+    """What a claim took: leases to work on, how long until something may be due again (None: nothing is), the types that a
+    pause or a limit bars at present, and how long until the next schedule is due (None: there is none)."""
 
     leases: Sequence[Lease]
     next_due_in: timedelta | None
+    barred: frozenset[str] = frozenset()
+    next_schedule_in: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +71,18 @@ class Rescued:
 class Lifecycle:
     """The transitions of one queue. `clock` answers milliseconds since the epoch; None means the server's clock."""
 
-    def __init__(self, redis: Redis, keys: Keys, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        clock: Callable[[], int] | None = None,
+        words_of: Callable[[Any], str] = lambda _: "",
+    ) -> None:
+        """`words_of` answers what a job with this data is to be found by, as a JSON array, or nothing."""
         self._redis = redis
         self._keys = keys
         self._clock = clock
+        self._words_of = words_of
         self._scripts = Scripts(redis, keys)
         self._highest_id = 0
         self._created = Flights(self._create)
@@ -84,16 +100,43 @@ class Lifecycle:
         """Never give out an id up to this one: for a Redis that was emptied and counts from 1 again."""
         self._highest_id = max(self._highest_id, at_least)
 
+    async def now_ms(self, connection: Redis | None = None) -> int:
+        """The clock that decides: the server's, unless a test moves its own; asked on this connection, where one is given.
+
+        Raises QueueUnavailable."""
+        if self._clock is not None:
+            return self._clock()
+        with unavailable():
+            seconds, microseconds = await (connection or self._redis).time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def create(self, new: NewJob) -> tuple[Job, bool]:
         """· → delayed | inactive. The job and True; or, where a living job holds the unique key, that one and False.
 
         Raises InvalidJob; UnreadableJob where the holder is living, but nothing that can be answered."""
-        return await self._make(new, new.to_args())
+        return await self._make(new, self._asked(new))
 
     async def create_many(self, news: Sequence[NewJob]) -> Sequence[tuple[Job, bool]]:
         """Make many, each as `create` would, in order; where one of them is invalid, none."""
-        checked = [(new, new.to_args()) for new in news]
+        checked = [(new, self._asked(new)) for new in news]
         return await asyncio.gather(*(self._make(new, arguments) for new, arguments in checked))
+
+    async def recur(
+        self, name: str, standing: str, instant_ms: int, following_ms: int | None, new: NewJob | None
+    ) -> int | None:
+        """· → inactive. A schedule's instant has come: its job, and the schedule moved on to the instant that follows.
+
+        None where somebody else has moved it on already, or put another in the place of the one that was read as `standing`;
+        or where `new` is None: then this instant passes without a job."""
+        asked = self._asked(new) if new is not None else ()
+        following = "" if following_ms is None else following_ms
+        reply = await self._call(
+            "recur", self._highest_id, name, standing, instant_ms, following, int(new is not None), *asked
+        )
+        if not reply:
+            return None
+        self.raise_ids(int(reply))
+        return int(reply)
 
     async def promote(self, limit: int = PROMOTED_AT_ONCE) -> int:
         """delayed → inactive. Make what is due ready to be taken, soonest first; answers how many."""
@@ -108,7 +151,7 @@ class Lifecycle:
         be read ends failed here."""
         types = [part for type, count in wanted.items() for part in (type, count)]
         arguments = (token, to_ms(lease), worker, PROMOTED_AT_ONCE, int(again), *types)
-        now_us, next_due, taken = await self._call("claim", *arguments)
+        now_us, next_due, taken, barred, next_schedule = await self._call("claim", *arguments)
         leases = []
         for job_id, fields in taken:
             try:
@@ -123,13 +166,19 @@ class Lifecycle:
                     token,
                 )
             )
-        return Claimed(leases=leases, next_due_in=_until(next_due, now_us))
+        return Claimed(
+            leases=leases,
+            next_due_in=_until(next_due, now_us),
+            barred=frozenset(barred),
+            next_schedule_in=_until(next_schedule, now_us),
+        )
 
-    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[Lease]:
-        """active → active. Prolong leases, all in one call; answers those that are lost."""
+    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[str]:
+        """active → active. Prolong leases, all in one call; answers for each `ok`, `cancelled` where it has been prolonged but
+        its job called off, `lost` or `missing`."""
         held = [part for each in leases for part in (each.job.id, each.token)]
-        replies = await self._call("renew", to_ms(lease), *held)
-        return [each for each, reply in zip(leases, replies, strict=True) if reply != "ok"]
+        replies: Sequence[str] = await self._call("renew", to_ms(lease), *held)
+        return replies
 
     async def progress(self, lease: Lease, percent: int, data: Any = None) -> None:
         """active → active. Say how far the run is; its ttl begins anew. Raises LeaseLost, JobNotFound."""
@@ -182,6 +231,12 @@ class Lifecycle:
         states = {int(job_id): State(state) for job_id, state in jobs}
         return Rescued(jobs=states, now_ms=int(now_us) // 1000, next_end_in=_until(next_end, now_us))
 
+    async def repair(self, seen: Mapping[int, str]) -> Mapping[int, str]:
+        """any state → the state that the hash says. Put half-moved jobs right, each given with its `updated_at` when it was
+        first seen so; answers per job `whole`, `moving` where it has changed since, or `repaired`."""
+        replies = await self._call("repair", *(part for item in seen.items() for part in item))
+        return dict(zip(seen, replies, strict=True))
+
     async def update(
         self,
         job_id: int,
@@ -194,15 +249,25 @@ class Lifecycle:
 
         Raises JobNotFound, WrongState, InvalidJob."""
         encoded = to_json(data, "data") if data is not None else ""
+        words = self._words_of(data) if data is not None else ""
         score = priority_number(priority) if priority is not None else ""
-        reply = await self._call("update", job_id, encoded, score, *delay_args(delay))
+        (reply,) = await self._call("update", job_id, encoded, words, score, *delay_args(delay))
         if reply not in (State.DELAYED, State.INACTIVE):
             raise _refusal(job_id, "update", reply)
         return State(reply)
 
+    async def cancel(self, job_id: int) -> State:
+        """delayed, inactive → failed. One that runs is told, and ends failed whatever comes: the answer is `active` then.
+
+        Raises JobNotFound; WrongState where it has ended, or runs in the hands of a Kue."""
+        (reply,) = await self._call("cancel", "", job_id)
+        if reply not in ("ok", "told"):
+            raise _refusal(job_id, "cancel", reply)
+        return State.FAILED if reply == "ok" else State.ACTIVE
+
     async def retry(self, job_id: int) -> State:
         """failed, complete → inactive. Raises JobNotFound, WrongState; JobExists where its unique key is taken."""
-        reply = await self._call("retry", job_id)
+        (reply,) = await self._call("retry", "", job_id)
         if reply.isdigit():
             raise JobExists(job_id, int(reply))
         if reply != "ok":
@@ -211,9 +276,21 @@ class Lifecycle:
 
     async def remove(self, job_id: int) -> None:
         """any but leased → ·. Leaves nothing of the job. Raises JobNotFound, WrongState while a worker holds it."""
-        reply = await self._call("remove", job_id)
+        (reply,) = await self._call("remove", "", job_id)
         if reply != "ok":
             raise _refusal(job_id, "remove", reply)
+
+    async def prune(self) -> int:
+        """complete, failed → ·. Remove what is beyond the count and the age that the queue keeps; answers how many."""
+        return int(await self._call("prune", PRUNED_AT_ONCE))
+
+    async def many(
+        self, verb: Literal["cancel", "retry", "remove"], job_ids: Sequence[int], state: State | None = None
+    ) -> int:
+        """One verb for those of these jobs that it fits, and that are in `state` still; answers how many."""
+        # Each once: within one script, the second mention of a job finds it half-way.
+        replies = await self._call(verb, state or "", *dict.fromkeys(job_ids))
+        return sum(reply in ("ok", "told") for reply in replies)
 
     async def get(self, job_id: int) -> Job | None:
         """The job as it stands; None when there is none. Raises UnreadableJob."""
@@ -225,6 +302,9 @@ class Lifecycle:
                     raise UnreadableJob(job_id, "it is no hash") from error
                 raise
         return Job.from_hash(job_id, fields) if fields else None
+
+    def _asked(self, new: NewJob) -> list[str | bytes]:
+        return new.to_args(self._words_of(new.data))
 
     async def _make(self, new: NewJob, arguments: list[str | bytes]) -> tuple[Job, bool]:
         job_id, now, *holder = await self._created(arguments)

@@ -1,4 +1,4 @@
-"""The queue as an application speaks to it: create jobs, say who works them, hear what becomes of them."""
+"""The queue as an application speaks to it: create jobs, say who works them, hear what becomes of them, steer."""
 
 from __future__ import annotations
 
@@ -6,34 +6,59 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from rmindr.queue.backoff import Backoff
+from rmindr.queue.addresses import Address
+from rmindr.queue.backoff import Backoff, Strategy
 from rmindr.queue.connections import connect, connect_blocking
 from rmindr.queue.errors import InvalidJob
 from rmindr.queue.events import EVENTS, Callback, Listener
+from rmindr.queue.history import History
 from rmindr.queue.job import Job, NewJob, State, checked_type
+from rmindr.queue.jobs import Jobs
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import Lifecycle, checked_id
-from rmindr.queue.scripts import is_wrong_type, unavailable
-from rmindr.queue.worker import Handler, Process, Worker
+from rmindr.queue.runs import Handler, Process
+from rmindr.queue.schedules import Schedules
+from rmindr.queue.steering import Steering
+from rmindr.queue.waiting import Waiting
+from rmindr.queue.words import Index
+from rmindr.queue.worker import Timings, Worker
 
 
 class Queue:
-    """One queue: a Redis, a prefix. Make one with `open`; several in one process do not touch each other."""
+    """One queue: a Redis, a prefix. Make one with `open`; several in one process do not touch each other.
 
-    def __init__(self, redis: Redis, url: str, keys: Keys, clock: Callable[[], int] | None = None) -> None:
+    `jobs` is what stands in it, `schedules` what repeats, `steering` what is decided for all its workers, `history` what it
+    has done."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        url: str,
+        keys: Keys,
+        clock: Callable[[], int] | None = None,
+        search: Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
         self.redis = redis
         self.keys = keys
-        self.lifecycle = Lifecycle(redis, keys, clock)
+        self.lifecycle = Lifecycle(redis, keys, clock, Index(search).words_of)
+        self.jobs = Jobs(redis, keys, self.lifecycle)
+        self.schedules = Schedules(redis, keys, self.lifecycle)
+        self.steering = Steering(redis, keys, self.lifecycle)
+        self.history = History(redis, keys, self.lifecycle)
         self._url = url
+        self._name = name
         self._processes: dict[str, Process] = {}
+        self._strategies: dict[str, Strategy] = {}
         self._worker: Worker | None = None
-        self._listener = Listener(self.keys.events)
-        self._hearing = False
+        self._listener = Listener(keys.events)
+        self._waiting = Waiting(redis, keys, self.lifecycle, self._listener)
+        self._ear_at_work: asyncio.Task[None] | None = None
+        self._hearers = 0
 
     @classmethod
     @asynccontextmanager
@@ -42,17 +67,20 @@ class Queue:
         url: str,
         *,
         prefix: str = "q",
-        cluster: bool = False,
+        name: str | None = None,
+        search: Sequence[str] = (),
         patience: timedelta = timedelta(seconds=5),
         clock: Callable[[], int] | None = None,
     ) -> AsyncIterator[Queue]:
-        """A queue on this Redis, closed at the end of the block. `patience` bounds every command.
+        """A queue on this Redis (addresses.py has the forms of URLs), closed at the end of the block. `patience` bounds every
+        command.
 
-        `cluster` keeps scripts to keys of the prefix, which then has braces; no Kue may share such a keyspace.
-
-        Connects when first needed; raises InvalidJob where the URL or the prefix cannot be used."""
-        redis = connect(url, patience=patience)
-        queue = cls(redis, url, Keys(prefix, cluster=cluster), clock)
+        `name` is what operators see in CLIENT LIST. `search` names the fields of jobs' data by whose words they can be found,
+        e.g. ("title", "customer.name"). On a cluster the prefix stands in braces, and no Kue may share the keyspace. Connects
+        when first needed; raises InvalidJob where the URL, the prefix, the name or a field's name cannot be used."""
+        keys = Keys(prefix, cluster=Address.from_url(url).kind == "cluster")
+        redis = connect(url, name=name, patience=patience)
+        queue = cls(redis, url, keys, clock, search, name)
         try:
             yield queue
         finally:
@@ -68,11 +96,13 @@ class Queue:
         *,
         delay: timedelta | datetime | None = None,
         priority: int | float | str = "normal",
-        attempts: int = 1,
+        attempts: int | None = 1,
         backoff: Backoff | None = None,
         ttl: timedelta | None = None,
         remove_on_complete: bool = False,
+        remove_on_failure: bool = False,
         unique: str | None = None,
+        keep_outcome: timedelta | None = None,
     ) -> Job:
         """Make a job; where a living one holds the `unique` key, answer that one. Raises InvalidJob, QueueUnavailable."""
         new = NewJob(
@@ -84,7 +114,9 @@ class Queue:
             backoff=backoff,
             ttl=ttl,
             remove_on_complete=remove_on_complete,
+            remove_on_failure=remove_on_failure,
             unique=unique,
+            keep_outcome=keep_outcome,
         )
         job, _ = await self.lifecycle.create(new)
         return job
@@ -96,7 +128,7 @@ class Queue:
 
     async def get(self, job_id: int) -> Job | None:
         """The job as it stands; None when there is none. Raises UnreadableJob, InvalidJob, QueueUnavailable."""
-        return await self.lifecycle.get(checked_id(job_id))
+        return await self.jobs.get(job_id)
 
     async def update(
         self,
@@ -111,6 +143,13 @@ class Queue:
         Raises JobNotFound, WrongState, InvalidJob, QueueUnavailable."""
         return await self.lifecycle.update(checked_id(job_id), data=data, priority=priority, delay=delay)
 
+    async def cancel(self, job_id: int) -> State:
+        """Call a job off: one that waits never runs, one that runs is told. It ends failed, as «Cancelled».
+
+        Answers `active` where it runs: its handler is cancelled within a moment. Raises JobNotFound, WrongState,
+        QueueUnavailable."""
+        return await self.lifecycle.cancel(checked_id(job_id))
+
     async def retry(self, job_id: int) -> State:
         """Run a failed or complete job again. Raises JobNotFound, WrongState, JobExists, QueueUnavailable."""
         return await self.lifecycle.retry(checked_id(job_id))
@@ -119,41 +158,13 @@ class Queue:
         """Leave nothing of a job, unless a worker holds it. Raises JobNotFound, WrongState, QueueUnavailable."""
         await self.lifecycle.remove(checked_id(job_id))
 
-    # Looking
+    async def result(self, job_id: int, *, timeout: timedelta | None = None) -> Any:
+        """Wait for a job's end, and answer its result; asked late, it answers at once.
 
-    async def counts(self) -> dict[State, int]:
-        """Jobs per state, e.g. {"delayed": 3, …}; every State is present."""
-        with unavailable():
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for state in State:
-                    pipe.zcard(self.keys.in_state(state))
-                return dict(zip(State, await pipe.execute(), strict=True))
-
-    async def find(self, uniques: Sequence[str]) -> Sequence[int | None]:
-        """The ids of the jobs that hold these unique keys; None where no job was made with one, or it has ended."""
-        if not uniques:
-            return []
-        with unavailable():
-            holders = await self.redis.hmget(self.keys.unique, list(uniques))
-        return [int(holder) if holder and holder.isdigit() else None for holder in holders]
-
-    async def states(self, job_ids: Sequence[int]) -> Sequence[State | None]:
-        """The states of these jobs; None for one that does not exist or is not whole. One round trip."""
-        with unavailable():
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.hget(self.keys.job(job_id), "state")
-                found = await pipe.execute(raise_on_error=False)
-            for error in found:
-                if isinstance(error, RedisError) and not is_wrong_type(error):
-                    raise error
-        return [State(state) if state in list(State) else None for state in found]
-
-    async def log(self, job_id: int) -> Sequence[str]:
-        """A job's log lines, oldest first; none for a job that does not exist."""
-        with unavailable():
-            lines: Any = await self.redis.lrange(self.keys.log(checked_id(job_id)), 0, -1)
-        return list(lines)
+        Raises JobFailed with its error; JobNotFound where it is gone without word of how it ended (`keep_outcome` keeps
+        that); TimeoutError; QueueUnavailable."""
+        async with self._ear():
+            return await self._waiting.result(checked_id(job_id), timeout)
 
     # Hearing
 
@@ -174,19 +185,24 @@ class Queue:
 
     @asynccontextmanager
     async def _ear(self) -> AsyncIterator[None]:
-        """The listener at work; where it works already, e.g. for `run` inside `listening`, once is enough."""
-        if self._hearing:
-            yield
-            return
-        self._hearing = True
-        subscriber = connect_blocking(self._url)
-        ear = asyncio.create_task(self._listener.run(subscriber))
+        """The listener at work, once for all who want to hear at the same time."""
+        self._hearers += 1
+        if self._ear_at_work is None:
+            self._ear_at_work = asyncio.create_task(self._listen())
         try:
             yield
         finally:
-            self._hearing = False
-            ear.cancel()
-            await asyncio.wait([ear])
+            self._hearers -= 1
+            if self._hearers == 0:
+                ear, self._ear_at_work = self._ear_at_work, None
+                ear.cancel()
+                await asyncio.wait([ear])
+
+    async def _listen(self) -> None:
+        subscriber = connect_blocking(self._url, name=self._name)
+        try:
+            await self._listener.run(subscriber)
+        finally:
             await subscriber.aclose()
 
     # Working
@@ -197,22 +213,46 @@ class Queue:
             raise InvalidJob(f"type {type!r} needs one handler and a concurrency of at least 1")
         self._processes[type] = Process(handler, concurrency)
 
-    async def run(self, *, grace: timedelta = timedelta(seconds=20), **timings: timedelta) -> None:
-        """Work and listen until `shutdown`; then what is in hand may end within `grace`, the rest is given back."""
+    def strategy(self, name: str, strategy: Strategy) -> None:
+        """What `Backoff.named(name)` means in this process: attempts made and current delay → how long to wait."""
+        self._strategies[name] = strategy
+
+    async def run(
+        self,
+        *,
+        grace: timedelta = timedelta(seconds=20),
+        late_runs: Literal["release", "fail"] = "release",
+        **timings: timedelta,
+    ) -> None:
+        """Work and listen until `shutdown`; then what is in hand may end within `grace`. What has not ended by then is given
+        back unharmed, or fails with «Shutdown», which is an attempt."""
         async with AsyncExitStack() as stack:
-            blocking = connect_blocking(self._url)
+            blocking = connect_blocking(self._url, name=self._name)
             stack.push_async_callback(blocking.aclose)
-            self._worker = Worker(self.lifecycle, self.redis, blocking, self.keys, self._processes, **timings)
+            self._worker = Worker(
+                self.lifecycle,
+                self.redis,
+                blocking,
+                self.keys,
+                self._processes,
+                self._strategies,
+                Timings(late_runs=late_runs, **timings),
+            )
             try:
                 await stack.enter_async_context(self._ear())
                 await self._worker.run(grace)
             finally:
                 self._worker = None
 
-    def shutdown(self) -> None:
-        """Take no further jobs; `run` ends when those in hand have. Before `run`, it does nothing."""
-        if self._worker is not None:
+    def shutdown(self, type: str | None = None) -> None:
+        """Take no further jobs, of this type or of any; `run` ends when those in hand have, unless it goes on with other
+        types. Before `run`, it does nothing."""
+        if self._worker is None:
+            return
+        if type is None:
             self._worker.stop()
+        else:
+            self._worker.pause(type)
 
     @property
     def worker(self) -> Worker | None:

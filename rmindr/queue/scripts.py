@@ -21,6 +21,7 @@ Reply = TypeVar("Reply")
 # In order of life, as in lifecycle.py.
 VERBS: Final = (
     "create",
+    "recur",
     "promote",
     "claim",
     "renew",
@@ -31,10 +32,23 @@ VERBS: Final = (
     "expire",
     "release",
     "rescue",
+    "repair",
     "update",
+    "cancel",
     "retry",
     "remove",
+    "prune",
 )
+# A transition gathers what goes into sets; whichever way it returns, that is written: no script can forget to.
+_WRAPPED: Final = """{prelude}
+local function transition()
+{source}
+end
+
+local reply = transition()
+flush()
+return reply
+"""
 
 
 class Scripts:
@@ -48,7 +62,9 @@ class Scripts:
             return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
         prelude = source("prelude")
-        self._scripts = {verb: redis.register_script(f"{prelude}\n{source(verb)}") for verb in VERBS}
+        self._scripts = {
+            verb: redis.register_script(_WRAPPED.format(prelude=prelude, source=source(verb))) for verb in VERBS
+        }
 
     async def call(self, verb: str, now_ms: int | None, *args: Argument) -> Any:
         """Run one script. `now_ms` None means the server's own clock. Raises QueueUnavailable."""

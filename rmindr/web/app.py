@@ -18,7 +18,8 @@ from rmindr.mail.inbox import Inbox
 from rmindr.queue import Queue
 from rmindr.reminders import Reminders
 from rmindr.settings import Settings
-from rmindr.web import api, health, inbox, pages
+from rmindr.web import api, health, inbox, pages, queue_api
+from rmindr.web.access import Operators
 from rmindr.web.guards import (
     BodyLimit,
     HeadAsGet,
@@ -42,11 +43,14 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
         async with (
             Database.open(settings.database_url.get_secret_value()) as database,
             Queue.open(
-                settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=_QUEUE_PATIENCE
+                settings.redis_url.get_secret_value(),
+                prefix=settings.queue_prefix,
+                name="rmindr-web",
+                patience=_QUEUE_PATIENCE,
             ) as queue,
         ):
             app.state.database = database
-            app.state.queue = queue
+            app.state.queue = kue.state.queue = queue
             app.state.reminders = Reminders(
                 database,
                 queue,
@@ -74,12 +78,15 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.state.templates = pages.templates()
     app.state.templates.globals |= {"inbox": mails is not None, "base": public_url}
     app.state.inbox = mails
+    app.state.operators = Operators(everybody=local, token=settings.admin_token)
+    kue = queue_api.create_api(app.state.operators)
     for router in (api.router, pages.router, health.router, *([inbox.router] if mails is not None else [])):
         app.include_router(router)
+    app.mount(queue_api.PATH, kue)
     app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
     answer_errors(app)
     # The last added is the first to see a request.
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, limits={f"{queue_api.PATH}/job": queue_api.MAX_BODY})
     app.add_middleware(HttpsOnly, public_url=public_url, enabled=https and bool(settings.trusted_proxies))
     app.add_middleware(KnownHost, hosts=settings.hosts)
     app.add_middleware(LastResort)

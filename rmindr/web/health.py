@@ -85,7 +85,7 @@ async def _measure(database: Database) -> list[tuple[str, str, float]]:
 async def _queue_counts(request: Request) -> dict[State, int] | None:
     try:
         async with asyncio.timeout(_QUEUE_PATIENCE_S):
-            counts: dict[State, int] = await request.app.state.queue.counts()
+            counts: dict[State, int] = await request.app.state.queue.jobs.counts()
             return counts
     except (QueueUnavailable, TimeoutError):
         return None

@@ -106,9 +106,11 @@ def problem(
             problem=said, back=act[1] if act and said.status != 404 else None
         )
         return Response(page, said.status, dict(headers or {}), media_type="text/html")
-    return JSONResponse(
-        said.model_dump(exclude_none=True), said.status, dict(headers or {}), media_type="application/problem+json"
-    )
+    content = said.model_dump(exclude_none=True)
+    if scope["path"].startswith("/queue/api/"):
+        # Where Kue's clients look.
+        content["error"] = detail
+    return JSONResponse(content, said.status, dict(headers or {}), media_type="application/problem+json")
 
 
 def anchor(title: str) -> str:
@@ -158,18 +160,24 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = "There is nothing at this address."
     if error.status_code == 405:
         detail = "This address has other methods."
-        headers = {"Allow": ", ".join(_methods(request))}
+        headers = {"Allow": ", ".join(methods_at(request))}
     return problem(request.scope, _BY_STATUS.get(error.status_code, "Bad request"), detail, headers=headers)
 
 
-def _methods(request: Request) -> list[str]:
+def methods_at(request: Request) -> list[str]:
     """What may be done at this address: one route alone knows its own method only."""
     if request.url.path.startswith("/static/"):
         return ["GET", "HEAD"]
-    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": [], "query_string": b""}
+    scope = {
+        "type": "http",
+        "path": request.scope["path"],
+        "root_path": request.scope.get("root_path", ""),
+        "headers": [],
+        "query_string": b"",
+    }
     matching = (
         method
-        for method in ("GET", "POST", "PATCH", "DELETE")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         if any(route.matches({**scope, "method": method})[0] == Match.FULL for route in request.app.routes)
     )
     return [each for method in matching for each in (("GET", "HEAD") if method == "GET" else (method,))]

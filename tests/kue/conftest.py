@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
+from rmindr.queue.audit import audit
 from tests import npm
-from tests.kue.audit import audit
 from tests.kue.original import FOLDER, Kue
 from tests.servers import Valkey
 

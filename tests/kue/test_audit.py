@@ -1,4 +1,4 @@
-"""The audit that the other tests of this folder lean on finds each thing that can be wrong."""
+"""The audit, which other tests lean on, finds each thing that can be wrong."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from rmindr.queue import Backoff, Queue
+from rmindr.queue.audit import audit
 from tests.conftest import Clock
-from tests.kue.audit import audit
 
 TYPE = "e: mail"
 NOW = 1_795_448_797_530

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from rmindr.queue import Abandon, Context, Job, Queue, State
-from tests.kue.audit import read
+from rmindr.queue.audit import read
 from tests.kue.original import Function, Hand, Kue, wait_before, working
 
 pytestmark = pytest.mark.kue
@@ -369,4 +369,4 @@ async def test_many_jobs_of_kues_run_concurrently_and_once_each(kue: Kue, live_q
         await kue.until(lambda: len(kue.args("complete")) == 60)
 
     assert sorted(job.id for job in recorder.jobs) == sorted(ids)
-    assert (await live_queue.counts())[State.COMPLETE] == await kue.queue("completeCount") == 60
+    assert (await live_queue.jobs.counts())[State.COMPLETE] == await kue.queue("completeCount") == 60

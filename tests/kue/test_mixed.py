@@ -111,7 +111,7 @@ async def test_two_fleets_on_one_keyspace_lose_no_job_and_run_none_twice(kue: Ku
     twice = {run: count for run, count in Counter((job_id, made) for job_id, made, _ in runs).items() if count > 1}
     assert twice == {}
     assert Counter(job_id for job_id, _, _ in runs) == {job_id: plan.runs for job_id, plan in planned.items()}
-    states = dict(zip(planned, await live_queue.states(list(planned)), strict=True))
+    states = dict(zip(planned, await live_queue.jobs.states(list(planned)), strict=True))
     assert states == {
         job_id: State.FAILED if plan.failures >= ATTEMPTS else State.COMPLETE for job_id, plan in planned.items()
     }

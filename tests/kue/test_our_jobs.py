@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from rmindr.queue import PRIORITIES, Backoff, Queue, State
+from rmindr.queue.audit import read
 from rmindr.queue.job import to_ms
 from tests.conftest import Clock
-from tests.kue.audit import read
 from tests.kue.original import PATIENCE_S, Hand, Kue, wait_before
 
 pytestmark = pytest.mark.kue
@@ -65,7 +65,7 @@ async def test_each_of_a_thousand_jobs_of_ours_has_its_token(kue: Kue, live_queu
     await kue.until(lambda: len(kue.args("complete")) == 1000)
 
     assert sorted(job["id"] for job in recorder.jobs) == [job.id for job in jobs]
-    assert (await live_queue.counts())[State.COMPLETE] == 1000
+    assert (await live_queue.jobs.counts())[State.COMPLETE] == 1000
 
 
 async def test_kue_takes_our_jobs_in_the_order_of_their_priorities(kue: Kue, live_queue: Queue) -> None:
@@ -213,7 +213,7 @@ async def test_what_a_kue_worker_says_of_our_job_is_read_by_us(kue: Kue, live_qu
     assert read_by_us is not None
     assert (read_by_us.progress, read_by_us.progress_data) == (100, {"page": "½"})
     assert read_by_us.result == {"echo": data}
-    assert await live_queue.log(job.id) == ["page 1 of ½"]
+    assert await live_queue.jobs.log(job.id) == ["page 1 of ½"]
 
 
 async def test_a_unique_key_is_free_again_when_kue_has_ended_its_job(

@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from rmindr.queue import Backoff, Context, Job, Queue
-from tests.kue.audit import Keyspace, read, zid
+from rmindr.queue.audit import Keyspace, read
+from rmindr.queue.keys import zid
 from tests.kue.original import Hand, Kue, working
 
 pytestmark = pytest.mark.kue
@@ -56,7 +57,9 @@ def standing(keyspace: Keyspace, job_id: int) -> tuple[dict[str, str], dict[str,
     created_at = int(fields["created_at"])
     fields = {name: text for name, text in fields.items() if name not in ("created_at", "updated_at")}
     fields["promote_at"] = str(int(fields["promote_at"]) - created_at)
-    zsets = {name: zset[zid(str(job_id))] for name, zset in keyspace.zsets.items() if zid(str(job_id)) in zset}
+    zsets = {name: zset[zid(int(job_id))] for name, zset in keyspace.zsets.items() if zid(int(job_id)) in zset}
+    # Where our list of what has ended stands, Kue has nothing.
+    zsets = {name: score for name, score in zsets.items() if not name.startswith("ended:")}
     if "jobs:delayed" in zsets:
         zsets["jobs:delayed"] -= created_at
     return fields, zsets

@@ -165,7 +165,7 @@ async def two_jobs_in_each_state(queue: Queue) -> dict[State, list[int]]:
 async def test_kue_counts_and_lists_our_jobs_as_we_do(kue: Kue, queue: Queue) -> None:
     ids = await two_jobs_in_each_state(queue)
 
-    counts = await queue.counts()
+    counts = await queue.jobs.counts()
     for state in State:
         older, newer = ids[state]
         assert await kue.queue("card", state) == counts[state] == 2
@@ -187,10 +187,10 @@ async def test_we_count_kues_jobs_as_kue_does(kue: Kue, queue: Queue) -> None:
     failed = await kue.create("email")
     await kue.change(failed, ("failed",))
 
-    assert await queue.counts() == {
+    assert await queue.jobs.counts() == {
         State.DELAYED: 1, State.INACTIVE: 3, State.ACTIVE: 0, State.COMPLETE: 0, State.FAILED: 1,
     }  # fmt: skip
-    assert await queue.states([1, 4, failed, 99]) == [State.INACTIVE, State.DELAYED, State.FAILED, None]
+    assert await queue.jobs.states([1, 4, failed, 99]) == [State.INACTIVE, State.DELAYED, State.FAILED, None]
 
 
 OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -258,4 +258,4 @@ async def test_we_read_what_kue_noted_of_a_run(kue: Kue, queue: Queue) -> None:
     assert job.worker_id.startswith("kue:")
     assert job.duration is not None
     assert job.duration >= timedelta()
-    assert await queue.log(job_id) == ["one of 3", "{ key: [ 1 ] }", "Error: busy", "one of 3", "{ key: [ 1 ] }"]
+    assert await queue.jobs.log(job_id) == ["one of 3", "{ key: [ 1 ] }", "Error: busy", "one of 3", "{ key: [ 1 ] }"]

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable
 from types import TracebackType
 
+from tests.redises import reached_by
+
 
 class Proxy:
     """Stands between a client and a port of this machine, for the time of an `async with`."""
@@ -32,7 +34,8 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        scheme = "redis+cluster" if reached_by() == "cluster" else "redis"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def when(self, request: bytes, do: Callable[[], object]) -> None:
         """Do this when the next request with these bytes in it has passed, before its answer."""

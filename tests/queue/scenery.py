@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -44,11 +45,17 @@ _SNAPSHOT: Final = """
 """
 
 
+_ASIDE: Final = re.compile(r"history:|workers$|worker:")
+
+
 async def keyspace(queue: Queue) -> dict[str, Any]:
-    """Everything under the prefix, which is left off: {"ids": "1", "jobs": {"01|1": "0"}, "job:1": {…}, …}."""
+    """Everything under the prefix, which is left off: {"ids": "1", "jobs": {"01|1": "0"}, "job:1": {…}, …}; without what is
+    counted by minute and day, and what workers say of themselves."""
     answer: Any = await queue.redis.eval(_SNAPSHOT, 0, queue.keys.prefix)
     found: dict[str, Any] = {}
     for name, kind, content in answer:
+        if _ASIDE.match(name):
+            continue
         if kind in ("hash", "zset"):
             found[name] = dict(zip(content[::2], content[1::2], strict=True))
         else:

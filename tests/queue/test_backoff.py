@@ -83,14 +83,73 @@ def test_no_wait_is_negative_or_beyond_all_dates(backoff: Backoff, attempts: int
     ],
 )
 def test_the_wire_form_is_kues_and_reads_back(backoff: Backoff, text: str) -> None:
-    assert backoff.to_wire() == text
+    assert backoff.to_wire() == (("backoff", text),)
     assert Backoff.from_wire(text) == backoff
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_where_nothing_stands_there_is_no_backoff(text: str | None) -> None:
+    assert Backoff.from_wire(text) is None
+
+
+def test_a_cap_and_jitter_stand_beside_what_kue_reads() -> None:
+    backoff = Backoff.exponential(ms(200), cap=ms(900), jitter=0.25)
+
+    ((field, text),) = backoff.to_wire()
+
+    assert (field, text) == ("backoff", '{"type":"exponential","delay":200,"cap":900,"jitter":0.25}')
+    assert Backoff.from_wire(text) == backoff
+
+
+def test_a_cap_is_exact_where_kues_is_half_a_delay_less() -> None:
+    assert waits(Backoff.exponential(ms(200), cap=ms(400)), None, 4) == [100, 300, 400, 400]
+    assert waits(exponential(200, 400), None, 4) == [100, 300, 300, 300]
+
+
+@pytest.mark.parametrize(("chance", "expected"), [(0.0, 80), (0.5, 100), (1.0, 120)])
+def test_jitter_spreads_a_wait_evenly_around_what_it_would_be(chance: float, expected: int) -> None:
+    assert Backoff.fixed(ms(100), jitter=0.2).wait_ms(1, None, chance=lambda: chance) == expected
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.1, float("nan"), True, "0.2"])
+def test_jitter_is_a_share(jitter: float) -> None:
+    with pytest.raises(InvalidJob, match="backoff: jitter must be"):
+        Backoff.fixed(ms(100), jitter=jitter)
+
+
+# Named strategies
+
+
+def test_a_named_strategy_is_asked_with_the_attempts_and_the_delay() -> None:
+    asked = []
+
+    def mine(attempts: int, delay: timedelta | None) -> timedelta:
+        asked.append((attempts, delay))
+        return ms(attempts * 7)
+
+    assert Backoff.named("mine").wait_ms(3, 250, strategies={"mine": mine}) == 21
+    assert asked == [(3, ms(250))]
+
+
+def test_a_strategy_that_nobody_has_waits_as_long_as_before() -> None:
+    assert Backoff.named("theirs").wait_ms(3, 250) == 250
+    assert Backoff.named("theirs").wait_ms(3, None) == 0
+
+
+def test_a_name_stands_where_kue_does_not_look_for_code() -> None:
+    assert Backoff.named("mine").to_wire() == (("strategy", "mine"),)
+    assert Backoff.from_wire(None, "mine") == Backoff.named("mine")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", 5])
+def test_a_strategys_name_is_a_printable_word_or_more(name: str) -> None:
+    with pytest.raises(InvalidJob, match="backoff: a strategy's name"):
+        Backoff.named(name)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "true",
         "500",
         "null",

@@ -91,7 +91,7 @@ def test_data_that_contains_itself_is_refused() -> None:
     ],
 )
 def test_a_priority_is_a_name_or_any_number(priority: int | float | str, score: str) -> None:
-    assert NewJob(type="email", priority=priority).to_args()[2] == score
+    assert NewJob(type="email", priority=priority).to_args()[1] == score
 
 
 def test_json_is_compact_and_in_utf_8() -> None:

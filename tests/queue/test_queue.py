@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ async def test_the_tour_of_the_package_works(live_queue: Queue) -> None:
     await to_the_end(queue.run())
 
     assert done == [(job.id, "sent to me")]
-    assert await queue.log(job.id) == ["on its way"]
+    assert await queue.jobs.log(job.id) == ["on its way"]
 
 
 # What is refused at the door
@@ -56,10 +57,10 @@ async def test_a_prefix_that_cannot_be_used_is_refused(valkey: Valkey) -> None:
 
 
 @pytest.mark.parametrize("job_id", [0, -1, 2**53, 1.0, True, "1", None])
-@pytest.mark.parametrize("verb", ["get", "update", "retry", "remove", "log"])
+@pytest.mark.parametrize("verb", ["get", "update", "cancel", "retry", "remove", "result", "jobs.log"])
 async def test_an_id_that_is_none_is_refused(queue: Queue, verb: str, job_id: Any) -> None:
     with pytest.raises(InvalidJob, match="id"):
-        await getattr(queue, verb)(job_id)
+        await attrgetter(verb)(queue)(job_id)
 
 
 @pytest.mark.parametrize(
@@ -101,22 +102,22 @@ async def test_an_update_to_what_cannot_be_a_job_changes_nothing(queue: Queue, c
 
 
 async def test_counts_name_every_state(queue: Queue, clock: Clock) -> None:
-    assert await queue.counts() == {"delayed": 0, "inactive": 0, "active": 0, "complete": 0, "failed": 0}
+    assert await queue.jobs.counts() == {"delayed": 0, "inactive": 0, "active": 0, "complete": 0, "failed": 0}
 
     # Those that are brought to an end are taken from a queue in which nobody else waits.
     for place in ("complete", "failed", "failed", "taken", "delayed", "delayed", "delayed", "inactive"):
         await standing(queue, clock, place)
 
-    assert await queue.counts() == {"delayed": 3, "inactive": 1, "active": 1, "complete": 1, "failed": 2}
+    assert await queue.jobs.counts() == {"delayed": 3, "inactive": 1, "active": 1, "complete": 1, "failed": 2}
 
 
 async def test_what_does_not_exist_is_none(queue: Queue) -> None:
     assert await queue.get(7) is None
-    assert await queue.log(7) == []
-    assert await queue.states([7]) == [None]
-    assert await queue.states([]) == []
-    assert await queue.find(["key"]) == [None]
-    assert await queue.find([]) == []
+    assert await queue.jobs.log(7) == []
+    assert await queue.jobs.states([7]) == [None]
+    assert await queue.jobs.states([]) == []
+    assert await queue.jobs.find(["key"]) == [None]
+    assert await queue.jobs.find([]) == []
 
 
 async def test_jobs_are_found_by_their_keys_and_answer_their_states(queue: Queue, clock: Clock) -> None:
@@ -125,8 +126,8 @@ async def test_jobs_are_found_by_their_keys_and_answer_their_states(queue: Queue
     await standing(queue, clock, "delayed", unique="c")
     await queue.redis.hset(queue.keys.unique, "junk", "junk")
 
-    assert await queue.find(["c", "a", "junk", "b"]) == [3, None, None, 2]
-    assert await queue.states([3, 2, 1, 9]) == [State.DELAYED, State.ACTIVE, State.FAILED, None]
+    assert await queue.jobs.find(["c", "a", "junk", "b"]) == [3, None, None, 2]
+    assert await queue.jobs.states([3, 2, 1, 9]) == [State.DELAYED, State.ACTIVE, State.FAILED, None]
 
 
 async def test_a_log_may_be_asked_for_after_the_end(queue: Queue) -> None:
@@ -135,7 +136,7 @@ async def test_a_log_may_be_asked_for_after_the_end(queue: Queue) -> None:
     await queue.lifecycle.log(lease, "one")
     await queue.lifecycle.fail(lease, "two", "two\nthree", wait_ms=None)
 
-    assert await queue.log(1) == ["one", "two"]
+    assert await queue.jobs.log(1) == ["one", "two"]
 
 
 # Several queues
@@ -172,8 +173,8 @@ async def test_queues_under_two_prefixes_in_one_process_do_not_touch_each_other(
 async def test_a_redis_that_is_not_there_is_unavailable() -> None:
     async with Queue.open(f"redis://127.0.0.1:{free_port()}") as queue:
         for ask in (
-            queue.create("email"), queue.get(1), queue.counts(), queue.states([1]), queue.find(["key"]), queue.log(1),
-            queue.remove(1), queue.lifecycle.promote(), queue.lifecycle.expired(0),
+            queue.create("email"), queue.get(1), queue.jobs.counts(), queue.jobs.states([1]), queue.jobs.find(["key"]),
+            queue.jobs.log(1), queue.remove(1), queue.lifecycle.promote(), queue.lifecycle.expired(0),
         ):  # fmt: skip
             with pytest.raises(QueueUnavailable):
                 await ask
@@ -185,12 +186,12 @@ async def test_patience_bounds_every_command(own_valkey: Valkey) -> None:
         own_valkey.freeze()
 
         async with asyncio.timeout(PATIENCE_S):
-            for ask in (queue.create("email"), queue.get(1), queue.update(1, priority=1), queue.counts()):
+            for ask in (queue.create("email"), queue.get(1), queue.update(1, priority=1), queue.jobs.counts()):
                 with pytest.raises(QueueUnavailable):
                     await ask
         own_valkey.thaw()
 
-        assert await eventually(lambda: queue.states([1])) == [State.INACTIVE]
+        assert await eventually(lambda: queue.jobs.states([1])) == [State.INACTIVE]
 
 
 async def test_a_process_that_creates_holds_one_connection_and_a_worker_three(own_valkey: Valkey) -> None:
@@ -238,7 +239,7 @@ async def test_a_caller_who_goes_away_takes_nobody_along(queue: Queue) -> None:
     jobs = await asyncio.gather(*creating, return_exceptions=True)
 
     assert [job.data for job in jobs if isinstance(job, Job)] == [1, 3, 5, 7, 9]
-    assert (await queue.counts())[State.INACTIVE] == 10, "what was asked for has travelled all the same"
+    assert (await queue.jobs.counts())[State.INACTIVE] == 10, "what was asked for has travelled all the same"
 
 
 async def test_one_batch_that_fails_fails_those_aboard_and_no_others(own_valkey: Valkey) -> None:
@@ -273,7 +274,7 @@ async def test_shutdown_before_run_does_nothing(live_queue: Queue) -> None:
     live_queue.process("email", work)
     await to_the_end(live_queue.run())
 
-    assert (await live_queue.counts())[State.COMPLETE] == 1
+    assert (await live_queue.jobs.counts())[State.COMPLETE] == 1
     assert live_queue.worker is None
 
 

@@ -30,37 +30,22 @@ from rmindr.queue import (
     State,
 )
 from tests.processes import Process
+from tests.queue.crew import (
+    NEVER,
+    SHORT,
+    Handler,
+    Hands,
+    ended,
+    is_blocked,
+    is_quiet,
+    nothing,
+    the_job,
+    working,
+)
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, a_lease, eventually, keyspace, until
+from tests.redises import a_server
 from tests.servers import Valkey
-
-# Longer than any test: what happens although the tick is this long was told to the worker, not found by looking.
-NEVER: Final = timedelta(hours=1)
-SHORT: Final = timedelta(milliseconds=400)
-
-Handler = Callable[[Job, Context], Awaitable[Any]]
-
-
-@asynccontextmanager
-async def working(
-    queue: Queue, *, grace: timedelta = NEVER, lease: timedelta = NEVER, tick: timedelta = NEVER
-) -> AsyncIterator[asyncio.Task[None]]:
-    """The queue's worker at work; at the end it is told to stop, and has stopped."""
-    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
-        run = group.create_task(queue.run(grace=grace, lease=lease, tick=tick))
-        await until(lambda: queue.worker or run.done())
-        yield run
-        queue.shutdown()
-
-
-async def ended(queue: Queue, *job_ids: int) -> bool:
-    return all(state in (State.COMPLETE, State.FAILED) for state in await queue.states(job_ids))
-
-
-async def the_job(queue: Queue, job_id: int = 1) -> Job:
-    job = await queue.get(job_id)
-    assert job is not None
-    return job
 
 
 async def worked(queue: Queue, handler: Handler, **asked: Any) -> Job:
@@ -77,38 +62,8 @@ async def worked(queue: Queue, handler: Handler, **asked: Any) -> Job:
     return await the_job(queue, job.id)
 
 
-class Hands:
-    """A handler that keeps its jobs in hand until it is told to let go."""
-
-    def __init__(self) -> None:
-        self.held: list[int] = []
-        self.runs: Counter[int] = Counter()
-        self.most = 0
-        self.cancelled: list[int] = []
-        self._let_go = asyncio.Event()
-
-    async def __call__(self, job: Job, context: Context) -> str:
-        self.held.append(job.id)
-        self.runs[job.id] += 1
-        self.most = max(self.most, len(self.held))
-        try:
-            await self._let_go.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(job.id)
-            raise
-        finally:
-            self.held.remove(job.id)
-        return "done"
-
-    def let_go(self) -> None:
-        self._let_go.set()
-
-
 def more_than(runs: Counter[int], number: int) -> bool:
     return len(runs) > number
-
-
-async def nothing(job: Job, context: Context) -> None: ...
 
 
 # Taking jobs
@@ -141,7 +96,7 @@ async def test_as_many_jobs_as_there_are_slots_are_in_hand_at_once(live_queue: Q
 
     async with working(live_queue):
         await until(lambda: len(hands.held) == 3)
-        assert await live_queue.counts() == {"delayed": 0, "inactive": 7, "active": 3, "complete": 0, "failed": 0}
+        assert await live_queue.jobs.counts() == {"delayed": 0, "inactive": 7, "active": 3, "complete": 0, "failed": 0}
         assert live_queue.worker is not None
         assert live_queue.worker.active == 3
         hands.let_go()
@@ -199,7 +154,7 @@ async def test_nothing_is_left_of_jobs_that_ask_for_it(live_queue: Queue) -> Non
 
 
 async def _is_empty(queue: Queue) -> bool:
-    return not any((await queue.counts()).values())
+    return not any((await queue.jobs.counts()).values())
 
 
 async def test_several_types_are_worked_each_with_its_own_slots(live_queue: Queue) -> None:
@@ -211,13 +166,13 @@ async def test_several_types_are_worked_each_with_its_own_slots(live_queue: Queu
 
     async with working(live_queue):
         await until(lambda: len(email.held) == 2 and len(letter.held) == 1)
-        assert (await live_queue.counts())[State.ACTIVE] == 3
+        assert (await live_queue.jobs.counts())[State.ACTIVE] == 3
         letter.let_go()
         await eventually(lambda: ended(live_queue, 4, 5, 6))
         assert (sorted(email.held), letter.most) == ([1, 2], 1)
         email.let_go()
 
-    assert await live_queue.states([7, 8, 9]) == [State.INACTIVE] * 3
+    assert await live_queue.jobs.states([7, 8, 9]) == [State.INACTIVE] * 3
 
 
 async def test_a_type_whose_last_slot_becomes_free_is_listened_for_again(live_queue: Queue) -> None:
@@ -261,17 +216,9 @@ async def test_an_idle_worker_is_nearly_silent(own_valkey: Valkey) -> None:
         queue.process("email", nothing)
         async with working(queue):
             await queue.create("email", delay=NEVER)
-            await eventually(lambda: _is_blocked(queue))
-            await queue.redis.config_resetstat()
-            await asyncio.sleep(0.3)
-            stats: Any = await queue.redis.info("commandstats")
+            await eventually(lambda: is_blocked(queue))
 
-    assert stats.get("cmdstat_evalsha", {"calls": 0})["calls"] <= 1
-
-
-async def _is_blocked(queue: Queue) -> bool:
-    clients: Any = await queue.redis.info("clients")
-    return bool(clients["blocked_clients"])
+            await eventually(lambda: is_quiet(queue, "evalsha"))
 
 
 # On time
@@ -296,7 +243,7 @@ async def test_a_worker_that_sleeps_for_a_far_job_is_told_of_a_nearer_one(live_q
     await live_queue.create("email", delay=timedelta(days=1))
 
     async with working(live_queue):
-        await eventually(lambda: _is_blocked(live_queue))
+        await eventually(lambda: is_blocked(live_queue))
         await live_queue.create("email", delay=timedelta(milliseconds=30))
         await eventually(lambda: ended(live_queue, 2))
         await live_queue.update(1, delay=timedelta(milliseconds=30))
@@ -387,7 +334,7 @@ async def test_an_exception_is_a_failure_that_says_what_and_where(
     assert job.error is not None
     assert job.error.splitlines()[0] == first_line
     assert "test_worker.py" in job.error
-    assert await live_queue.log(1) == [first_line]
+    assert await live_queue.jobs.log(1) == [first_line]
 
 
 async def test_an_endless_message_is_cut(live_queue: Queue) -> None:
@@ -780,7 +727,7 @@ async def test_a_paused_type_is_not_taken_until_it_is_resumed(live_queue: Queue)
         await live_queue.create("email")
         await live_queue.create("letter")
         await eventually(lambda: ended(live_queue, 2))
-        assert await live_queue.states([1]) == [State.INACTIVE]
+        assert await live_queue.jobs.states([1]) == [State.INACTIVE]
         worker.resume("email")
         await eventually(lambda: ended(live_queue, 1))
 
@@ -795,7 +742,7 @@ async def test_a_job_in_hand_goes_on_when_its_type_is_paused(live_queue: Queue) 
         live_queue.worker.pause("email")  # type: ignore[union-attr]
         hands.let_go()
         await eventually(lambda: ended(live_queue, 1))
-        assert await live_queue.states([2]) == [State.INACTIVE]
+        assert await live_queue.jobs.states([2]) == [State.INACTIVE]
 
 
 async def test_a_paused_worker_does_not_keep_the_token_that_another_waits_for(valkey: Valkey, prefix: str) -> None:
@@ -803,7 +750,7 @@ async def test_a_paused_worker_does_not_keep_the_token_that_another_waits_for(va
         for queue in (paused, other):
             queue.process("email", nothing)
         async with working(paused):
-            await eventually(lambda: _is_blocked(paused))
+            await eventually(lambda: is_blocked(paused))
             paused.worker.pause("email")  # type: ignore[union-attr]
             await paused.create("email")
             # Its own sleep was for this type still; what it was woken with, it gives back.
@@ -827,7 +774,7 @@ async def test_a_worker_that_is_told_to_stop_ends_what_is_in_hand_and_takes_noth
         hands.let_go()
         await run
 
-    assert await live_queue.counts() == {"delayed": 0, "inactive": 3, "active": 0, "complete": 2, "failed": 0}
+    assert await live_queue.jobs.counts() == {"delayed": 0, "inactive": 3, "active": 0, "complete": 2, "failed": 0}
     assert live_queue.worker is None
 
 
@@ -840,7 +787,7 @@ async def test_what_does_not_end_within_the_grace_is_given_back_unharmed_and_ano
     async with working(live_queue, grace=timedelta(milliseconds=50)):
         await until(lambda: len(hands.held) == 2)
 
-    assert (sorted(hands.cancelled), await live_queue.states([1, 2])) == ([1, 2], [State.INACTIVE] * 2)
+    assert (sorted(hands.cancelled), await live_queue.jobs.states([1, 2])) == ([1, 2], [State.INACTIVE] * 2)
     async with Queue.open(valkey.url, prefix=live_queue.keys.prefix) as second:
         second.process("email", nothing)
         async with working(second):
@@ -915,7 +862,7 @@ async def test_a_claim_whose_answer_is_lost_on_the_way_is_worked_once(valkey: Va
         proxy.lose_answer(b"kue:")
         async with working(queue):
             await until(lambda: len(hands.held) == 2)
-            assert (await queue.counts())[State.ACTIVE] == 2
+            assert (await queue.jobs.counts())[State.ACTIVE] == 2
             hands.let_go()
             await eventually(lambda: ended(queue, 1, 2, 3, 4, 5))
         jobs = [await the_job(queue, n) for n in range(1, 6)]
@@ -977,7 +924,7 @@ async def test_cut_connections_cost_no_job_and_double_none(valkey: Valkey, prefi
 
 
 async def test_a_killed_and_restarted_redis_costs_no_job_and_doubles_none() -> None:
-    valkey = Valkey(appendonly=True)
+    valkey = a_server(appendonly=True)
     valkey.start()
     try:
         async with Queue.open(valkey.url, patience=timedelta(milliseconds=500)) as queue:
@@ -1062,7 +1009,7 @@ async def _time(queue: Queue) -> Any:
 
 
 async def test_a_worker_starts_before_its_redis_does() -> None:
-    valkey = Valkey()
+    valkey = a_server()
     try:
         async with Queue.open(valkey.url) as queue:
             queue.process("email", nothing)
@@ -1131,4 +1078,4 @@ async def test_junk_among_the_jobs_stops_nobody(live_queue: Queue) -> None:
 
     assert len(jobs) == 8
     expected = [State.FAILED, State.INACTIVE, None, None, State.COMPLETE, State.COMPLETE, State.FAILED, State.COMPLETE]
-    assert await live_queue.states(range(1, 9)) == expected
+    assert await live_queue.jobs.states(range(1, 9)) == expected

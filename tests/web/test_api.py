@@ -316,7 +316,7 @@ async def test_a_cancel_takes_the_alarm_away_and_can_be_repeated(site: Site) -> 
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert (again.status_code, again.json()) == (200, first.json())
     assert first.json()["next_attempt_at"] is None
-    assert sum((await site.app.state.queue.counts()).values()) == 0
+    assert sum((await site.app.state.queue.jobs.counts()).values()) == 0
 
 
 @ON_ONE
@@ -428,7 +428,7 @@ async def test_the_example_of_the_description_is_a_reminder(site: Site) -> None:
 async def alarm_of(site: Site, reminder: dict[str, Any]) -> Job | None:
     """The job that will wake the worker for this revision."""
     queue: Queue = site.app.state.queue
-    (job_id,) = await queue.find([unique_key(UUID(reminder["id"]), reminder["revision"])])
+    (job_id,) = await queue.jobs.find([unique_key(UUID(reminder["id"]), reminder["revision"])])
     return None if job_id is None else await queue.get(job_id)
 
 

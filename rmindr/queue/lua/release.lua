@@ -1,5 +1,5 @@
 -- release: active -> inactive | delayed
--- Give jobs back unfinished, now or for later: not an attempt, not a failure.
+-- Give jobs back unfinished, now or for later: not an attempt, not a failure. One that was cancelled meanwhile fails.
 --
 -- ARGV  1 now, ms or ''   then per job: id, token, ms to wait
 -- Returns per job the state it is in now, or 'missing' or 'lost'.
@@ -7,10 +7,11 @@
 local replies = {}
 for at = 2, #ARGV, 3 do
   local job, refusal = held(ARGV[at], ARGV[at + 1])
-  if job then
+  if job and job.cancelled then
+    end_run(job, 'Cancelled', 'Cancelled', nil)
+  elseif job then
     local wait = tonumber(ARGV[at + 2])
     leave(job)
-    redis.call('HDEL', hash_of(job.id), 'lease')
     job.promote_at = now + wait
     if wait > 0 then
       enter(job, 'delayed', 'promote_at', int(job.promote_at))

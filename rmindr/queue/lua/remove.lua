@@ -1,16 +1,25 @@
 -- remove: any state, not leased -> (nothing)
--- Leave nothing of a job behind.
+-- Leave nothing of jobs behind.
 --
--- ARGV  1 now, ms or ''   2 id
--- Returns 'ok', or 'missing', or 'active' while a worker holds it.
+-- ARGV  1 now, ms or ''   2 the state they must be in, or '' for any   then ids
+-- Returns per job 'ok', or 'missing', or the state that refuses.
 
-local id = ARGV[2]
-local job = read(id)
-if not job then
+local replies = {}
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local job = read(id)
   -- A fragment, or a ghost in the list of all jobs, can be removed like a job.
-  if redis.call('EXISTS', hash_of(id)) == 0 and not redis.call('ZSCORE', jobs, zid(id)) then return 'missing' end
-  job = { id = id, type = type_in_hash(id) }
+  local there = job or redis.call('EXISTS', hash_of(id)) == 1 or redis.call('ZSCORE', jobs, zid(id))
+  local reply = 'ok'
+  if not there then
+    reply = 'missing'
+  elseif job and (ARGV[2] ~= '' and job.state ~= ARGV[2] or job.state == 'active' and job.lease ~= '') then
+    reply = job.state
+  else
+    job = job or { id = id, type = type_in_hash(id) }
+    unlist(job)
+    erase(job)
+  end
+  replies[#replies + 1] = reply
 end
-if job.state == 'active' and job.lease ~= '' then return 'active' end
-erase(job)
-return 'ok'
+return replies
