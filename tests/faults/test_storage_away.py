@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 async def test_while_redis_refuses_a_post_is_a_promise_all_the_same_and_is_kept_from_sql(stack: Stack) -> None:
     async with stack.web() as client, stack.worker():
         await asyncio.to_thread(stack.valkey.kill)
-        due_at = soon(2)
+        due_at = soon(4)
         id = await post(client, "person@example.org", due_at)
         form = await client.post("/", data=a_form(), headers=BROWSER)
         health = await client.get("/healthz")
@@ -111,7 +111,7 @@ async def test_without_sql_nothing_is_promised_stored_or_sent_and_nothing_typed_
             jobs = await keys_of_jobs(on_postgres.valkey, prefix)
         finally:
             await asyncio.to_thread(mend)
-        kept = await post(client, "kept@example.org", soon(1))
+        kept = await post(client, "kept@example.org", soon(3))
         await until(client, [kept])
 
     assert problem(answer, 503)["title"] == "Not now"
