@@ -42,6 +42,7 @@ class Crew(Protocol):
     """What upkeep must know of the worker whose it is."""
 
     id: str
+    version: str
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -175,6 +176,7 @@ class Upkeep:
         about: dict[Any, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "version": self._crew.version,
             "started_at": self._began_ms,
             "types": json.dumps(dict(self._crew.concurrency)),
             "active": json.dumps([run.lease.job.id for run in self._crew.runs][:100]),

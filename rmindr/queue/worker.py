@@ -87,8 +87,10 @@ class Worker:
         processes: Mapping[str, Process],
         strategies: Mapping[str, Strategy],
         timings: Timings,
+        version: str = "",
     ) -> None:
         self.id = secrets.token_hex(6)
+        self.version = version
         self.name = f"kue:{socket.gethostname()}:{os.getpid()}"
         self._lifecycle = lifecycle
         self._redis = redis
