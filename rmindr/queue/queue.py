@@ -187,6 +187,10 @@ class Queue:
             raise InvalidJob(f"there is no event {event!r}; queue level: {', '.join(f'job {name}' for name in EVENTS)}")
         self._listener.on(name, callback, job_id)
 
+    def off(self, event: str, callback: Callback, *, job_id: int | None = None) -> None:
+        """Call back no more."""
+        self._listener.off(event if job_id is not None else event.removeprefix("job "), callback, job_id)
+
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Hear events inside the block; what is created in it is heard from its first event on."""
