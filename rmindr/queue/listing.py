@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from rmindr.queue.job import State
 from rmindr.queue.keys import Keys, id_of, zid
 from rmindr.queue.lines import Line, Lines
-from rmindr.queue.scripts import unavailable
+from rmindr.queue.scripts import Script, unavailable
 from rmindr.queue.words import Search
 
 Order = Literal["rank", "end", "id"]
@@ -111,8 +111,8 @@ class Listing:
             return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
         prelude = source("prelude")
-        self._neighbours = redis.register_script(prelude + source("neighbours"))
-        self._ended = redis.register_script(prelude + source("ended"))
+        self._neighbours = Script(redis, prelude + source("neighbours"))
+        self._ended = Script(redis, prelude + source("ended"))
 
     async def page(
         self,

@@ -23,6 +23,7 @@ from typing import Final, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from rmindr.queue.backoff import Strategy
 from rmindr.queue.connections import BLOCK
@@ -254,6 +255,9 @@ class Worker:
                 popped = await self._blocking.blpop(lists, timeout=BLOCK.total_seconds())
             except (RedisError, OSError) as error:
                 log.warning("wake-ups interrupted", extra={"error": type(error).__name__})
+                if isinstance(error, NoAnswer):
+                    # Nobody is there any more: what was asked on the other way will not be answered either.
+                    await self._redis.connection_pool.disconnect()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, 2.0)
                 continue
