@@ -67,9 +67,12 @@ def web_app() -> Any:
     """The web application of this process's environment; each web process calls it once."""
     from rmindr import log
     from rmindr.web.app import create_app
+    from rmindr.web.live import on_stop
 
     log.configure()
-    return create_app(_settings())
+    app = create_app(_settings())
+    on_stop(app.state.end_news)
+    return app
 
 
 @app.command("worker")
