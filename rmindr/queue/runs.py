@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # A job with a ttl is ended this much before Kue's own expiry timer would see it.
 _TTL_MARGIN: Final = timedelta(milliseconds=50)
-# How long the last word about a run may take when the worker is to stop.
-GOODBYE: Final = timedelta(seconds=5)
+# How long the last word about a run may take when the worker is to stop: what is not said by then, a rescue will find.
+GOODBYE: Final = timedelta(seconds=2)
 
 
 class Retry(Exception):
@@ -135,7 +135,7 @@ class Performer:
         ending: Ending = partial(self._book.release, lease)
         try:
             ending = await self._work(run)
-            await self._settle(lease.job, ending, self._patience)
+            await self._settle(lease.job, ending, GOODBYE if _is_told_to_end() else self._patience)
         except (asyncio.CancelledError, KeyboardInterrupt):
             if run.cut_off:
                 wait = self._wait_ms(lease.job) if run.cut_off == "Shutdown" else None
@@ -163,8 +163,7 @@ class Performer:
             raise
         except BaseException as error:
             # A handler may end by a CancelledError of something that it waited for; then nobody has told us to stop.
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if isinstance(error, asyncio.CancelledError) and _is_told_to_end():
                 raise
             wait = self._wait_ms(job)
             if isinstance(error, TimeoutError) and limit.expired():
@@ -205,6 +204,12 @@ class Performer:
                         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                         pause = min(pause * 2, 2.0)
         log.error("run not settled: it will be rescued", extra={"id": job.id, "type": job.type})
+
+
+def _is_told_to_end() -> bool:
+    """Whether somebody has cancelled this run, heeded or not."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _limit(limit: asyncio.Timeout, job: Job) -> None:

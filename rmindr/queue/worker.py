@@ -152,7 +152,7 @@ class Worker:
                     run.task.cancel()
                 for aide in aides:
                     aide.cancel()
-                await self._drain(grace)
+                await self._drain(GOODBYE)
                 await self._upkeep.say_goodbye()
 
     # Claiming
@@ -305,4 +305,4 @@ class Worker:
             else:
                 run.task.cancel()
         if late:
-            await asyncio.wait([run.task for run in late], timeout=self._timings.lease.total_seconds())
+            await asyncio.wait([run.task for run in late], timeout=2 * GOODBYE.total_seconds())
