@@ -63,9 +63,7 @@ class Scripts:
             return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
         prelude = source("prelude")
-        self._scripts = {
-            verb: Script(redis, _WRAPPED.format(prelude=prelude, source=source(verb))) for verb in VERBS
-        }
+        self._scripts = {verb: Script(redis, _WRAPPED.format(prelude=prelude, source=source(verb))) for verb in VERBS}
 
     async def call(self, verb: str, now_ms: int | None, *args: Argument) -> Any:
         """Run one script. `now_ms` None means the server's own clock. Raises QueueUnavailable."""
@@ -84,7 +82,7 @@ class Script:
         self._source = source
         self._hash = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, *, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    async def __call__(self, *, keys: Sequence[str], args: Sequence[Argument | float]) -> Any:
         """Run it."""
         try:
             return await self._redis.evalsha(self._hash, len(keys), *keys, *args)

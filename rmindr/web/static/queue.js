@@ -32,7 +32,8 @@ function replace(section, fresh) {
   const top = [...section.querySelectorAll("pre")].map((pre) => pre.scrollTop);
   section.replaceWith(fresh);
   fresh.querySelectorAll("pre").forEach((pre, at) => { pre.scrollTop = top[at] ?? 0; });
-  if (again) fresh.querySelector(again)?.focus({ preventScroll: true });
+  // Where it is gone, one goes on from the top of the page's own part.
+  if (focus) ((again && fresh.querySelector(again)) || $("main")).focus({ preventScroll: true });
 }
 
 let looking = false, lookAgain = false;
