@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 from collections import Counter, defaultdict
@@ -89,10 +90,10 @@ class Fleet:
             await asyncio.sleep(LOOKS_S)
 
     async def harass(self, dice: random.Random, every_s: float) -> None:
-        """Kill one after the other, whoever it hits."""
-        while True:
+        """Kill one after the other, in turn a Kue and one of ours, whoever of the two it hits."""
+        for turn in itertools.count():
             await asyncio.sleep(every_s * dice.uniform(0.5, 1.5))
-            await self.kill(dice.randrange(len(self.members)))
+            await self.kill(turn % 2 + 2 * dice.randrange(2))
 
 
 @dataclass

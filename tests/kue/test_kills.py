@@ -95,11 +95,12 @@ async def produce(kue: Kue, queue: Queue, wanted: list[Plan]) -> dict[int, Plan]
     return planned
 
 
-async def until_all_have_ended(queue: Queue, many: int) -> None:
-    """Complete or failed, and not failed only half."""
+async def until_all_have_ended(fleet: Fleet, many: int) -> None:
+    """Complete or failed, and not failed only half; and on both sides somebody was killed."""
+    queue = fleet.queue
     while True:
         counts = await queue.jobs.counts()
-        if counts[State.COMPLETE] + counts[State.FAILED] == many:
+        if counts[State.COMPLETE] + counts[State.FAILED] == many and len(fleet.kills) == 2:
             failed = await queue.jobs.range(State.FAILED)
             noted = set(await queue.jobs.ended_ids(State.FAILED))
             if all(job.attempts >= job.max_attempts or job.id in noted for job in failed):
@@ -121,7 +122,7 @@ async def at_work(fleet: Fleet, kue: Kue, wanted: list[Plan]) -> dict[int, Plan]
         asyncio.create_task(fleet.harass(random.Random(SEED), every_s=1.0)),
     ]
     producing = asyncio.create_task(produce(kue, fleet.queue, wanted))
-    ending = asyncio.create_task(until_all_have_ended(fleet.queue, len(wanted)))
+    ending = asyncio.create_task(until_all_have_ended(fleet, len(wanted)))
     try:
         while not ending.done():
             done, _ = await asyncio.wait([ending, *beside], return_when=asyncio.FIRST_COMPLETED)
@@ -132,6 +133,29 @@ async def at_work(fleet: Fleet, kue: Kue, wanted: list[Plan]) -> dict[int, Plan]
         for task in (producing, ending, *beside):
             task.cancel()
         await asyncio.gather(producing, ending, *beside, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "overlaps", "cut", "again"),
+    [
+        (["began 1 0 0 77", "ended 1 0 9 77", "began 1 1 9 88"], [], set(), set()),
+        (["began 1 0 0 77", "began 1 0 1 88"], [(1, 88, (77,))], set(), set()),
+        (["began 1 0 0 77", "began 2 0 1 88"], [], set(), set()),
+        (["began 1 0 0 77", "killed 0 0 0 77", "began 1 1 1 88"], [], {1}, set()),
+        (["began 1 0 0 77", "killed 0 0 0 88", "began 1 0 1 99"], [(1, 99, (77,))], set(), set()),
+        # Redis read the note only when the process was dead.
+        (["killed 0 0 0 77", "began 1 0 0 77", "began 1 0 1 88"], [], {1}, set()),
+        (["began 1 1 0 77", "ended 1 1 9 77", "began 1 2 20 88"], [], set(), {1}),
+        (["began 1 1 0 77", "ended 1 1 9 77", "killed 0 0 0 77", "began 1 2 20 88"], [], {1}, {1}),
+        (["ended 1 0 9 77", "ended 2 0 2000 77", "killed 0 0 0 77"], [], {2}, set()),
+    ],
+)
+def test_the_notes_tell_what_overlapped_what_was_cut_off_and_what_ran_in_vain(
+    lines: list[str], overlaps: list[Any], cut: set[int], again: set[int]
+) -> None:
+    story = story_of(lines, {1: 1, 2: 9})
+
+    assert (story.overlaps, story.cut, story.again) == (overlaps, cut, again)
 
 
 async def test_a_mixed_fleet_that_is_killed_at_random_loses_no_job_and_runs_none_twice_at_once(
@@ -179,4 +203,3 @@ async def test_a_mixed_fleet_that_is_killed_at_random_loses_no_job_and_runs_none
     # between «failed» and the count of attempts leaves that run uncounted.
     assert story.again | too_often <= story.cut | lapsed
     assert await audit(queue.redis, queue.keys.prefix) == []
-    assert min(fleet.kills["ours"], fleet.kills["Kue's"]) > 0
