@@ -72,7 +72,7 @@ async def a_lease(queue: Queue, *, type: str = "email", token: str = "token", le
 
 async def taken_by_kue(queue: Queue, job: Job, now_ms: int) -> None:
     """Move a waiting job as a Kue worker does when it takes one: to active, with no lease."""
-    keys, member, score = queue.keys, zid(job.id), int(job.priority)
+    keys, member, score = queue.keys, zid(job.id), job.priority
     async with queue.redis.pipeline(transaction=True) as pipe:
         pipe.rpop(keys.tokens(job.type))
         pipe.zrem(keys.in_state("inactive"), member)

@@ -347,7 +347,7 @@ async def test_what_passes_is_waited_for(trouble: Trouble) -> None:
 )
 async def test_what_does_not_pass_in_time_is_unavailable_and_says_why(trouble: Trouble, word: str) -> None:
     with running(Valkey("--lua-time-limit", "1")) as (server,):
-        async with Queue.open(server.url, patience=timedelta(milliseconds=50)) as queue:
+        async with Queue.open(server.url, patience=timedelta(milliseconds=500)) as queue:
             await queue.create("email")
             async with trouble(server):
                 with pytest.raises(QueueUnavailable, match=word):
@@ -389,15 +389,17 @@ async def test_a_server_that_is_loading_is_waited_for() -> None:
     assert (job.id, counts[State.INACTIVE] >= 50) == (51, True)
 
 
-async def test_after_a_server_has_said_that_it_only_reads_the_connection_is_made_anew(own_valkey: Valkey) -> None:
-    async with Queue.open(own_valkey.url, name="ours") as queue, by_hand(own_valkey) as redis:
-        await queue.create("email")
-        before = await _ids(redis)
-        async with read_only(own_valkey):
-            asked = asyncio.create_task(queue.create("email"))
-            await eventually(lambda: _others(redis, before))
-        await asked
-        after = await _ids(redis)
+async def test_after_a_server_has_said_that_it_only_reads_the_connection_is_made_anew() -> None:
+    # A cluster's nodes take no such order; they have tests of their own.
+    with running(Valkey()) as (server,):
+        async with Queue.open(server.url, name="ours") as queue, by_hand(server) as redis:
+            await queue.create("email")
+            before = await _ids(redis)
+            async with read_only(server):
+                asked = asyncio.create_task(queue.create("email"))
+                await eventually(lambda: _others(redis, before))
+            await asked
+            after = await _ids(redis)
 
     assert (len(before), len(after)) == (1, 1)
     assert before != after
