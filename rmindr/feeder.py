@@ -155,6 +155,8 @@ class Feeder:
             .values(queued_rev=bindparam("of_rev"), job_id=bindparam("as_job"))
         )
         noted = [{"of_id": each.id, "of_rev": each.rev, "as_job": job.id} for each, job in zip(due, jobs, strict=True)]
+        # In the order in which the ledger takes rows, so that neither waits for the other for ever.
+        noted.sort(key=lambda each: str(each["of_id"]))
         async with self._database.transaction() as connection:
             await connection.execute(statement, noted)
         highest = max(job.id for job in jobs)
