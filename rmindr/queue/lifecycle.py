@@ -13,7 +13,7 @@
         release    active                   ▶ inactive | delayed    given back unfinished; not an attempt
         rescue     active, lease lapsed     ▶ inactive | failed     its worker is gone
         repair     any, half-moved          ▶ as its hash says      a Kue was killed between two writes
-        update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data; run now
+        update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data, terms; run now
         cancel     delayed, inactive        ▶ failed                a person asks; a run is told, and fails whatever comes
         retry      failed, complete         ▶ inactive              a person asks
         remove     any but leased           ▶ ·                     a person asks

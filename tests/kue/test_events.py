@@ -1,4 +1,4 @@
-"""Events cross over with the args that KUE.md A6 has: ours arrive in a Kue process, Kue's at our listener."""
+"""Events cross over with the args that docs/queue.md has (Events): ours arrive in a Kue process, Kue's at our listener."""
 
 from __future__ import annotations
 
