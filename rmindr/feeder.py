@@ -231,7 +231,8 @@ class Feeder:
             await connection.execute(update(reminders).where(stale).values(queued_rev=None))
         with unavailable():
             await self._queue.redis.set(self._epoch_key, self._epoch)
-        log.warning("queue is rebuilt", known=found is not None)
+        # The first time there is nothing to build anew.
+        (log.warning if given else log.info)("queue is filled", known=found is not None)
 
     async def _select(self, where: Any, *, limit: int) -> list[Due]:
         statement = select(row.id, row.rev, row.next_at).where(where).order_by(row.next_at, row.id).limit(limit)
