@@ -202,6 +202,12 @@ class Lease:
     token: str
 
 
+def in_kues_hands(fields: Mapping[str, str | None]) -> bool:
+    """Whether a Kue worker has this job, by its hash: it is active, and the lease on it is none of its present holder's."""
+    lease, holder = fields.get("lease") or "", fields.get("workerId") or ""
+    return fields.get("state") == State.ACTIVE and not (holder and lease.endswith(f"@{holder}"))
+
+
 def to_json(value: Any, name: str) -> bytes:
     """Compact UTF-8 JSON, as Kue writes it. Raises InvalidJob where `value` is not JSON or too large."""
     try:

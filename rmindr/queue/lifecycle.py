@@ -12,6 +12,7 @@
         expire     active, ttl over         ▶ as fail               «TTL exceeded»
         release    active                   ▶ inactive | delayed    given back unfinished; not an attempt
         rescue     active, lease lapsed     ▶ inactive | failed     its worker is gone
+        take_back  active, a Kue's          ▶ inactive | failed     a person says that the Kue is gone
         repair     any, half-moved          ▶ as its hash says      a Kue was killed between two writes
         update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data, terms; run now
         cancel     delayed, inactive        ▶ failed                a person asks; a run is told, and fails whatever comes
@@ -46,6 +47,10 @@ PROMOTED_AT_ONCE: Final = 500
 RESCUED_AT_ONCE: Final = 100
 PRUNED_AT_ONCE: Final = 200
 LOSSES_ALLOWED: Final = 3
+_NOT_TAKEN_BACK: Final = {
+    "leased": "under a lease, which lapses by itself when its worker is gone",
+    "others": "in other hands by now",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +235,20 @@ class Lifecycle:
         now_us, next_end, jobs = await self._call("rescue", RESCUED_AT_ONCE, LOSSES_ALLOWED)
         states = {int(job_id): State(state) for job_id, state in jobs}
         return Rescued(jobs=states, now_ms=int(now_us) // 1000, next_end_in=_until(next_end, now_us))
+
+    async def take_back(self, job_id: int, holder: str = "") -> State:
+        """active, in the hands of a Kue → inactive | failed. Its process is gone, a person says; the lost run counts.
+
+        `holder` is the worker_id that was seen: what others hold by now stays theirs. Raises JobNotFound, WrongState."""
+        ((reply, *state),) = await self._call("take_back", LOSSES_ALLOWED, job_id, holder)
+        if not state:
+            raise _refusal(job_id, "take back", _NOT_TAKEN_BACK.get(reply, reply))
+        return State(state[0])
+
+    async def take_back_many(self, held: Mapping[int, str]) -> int:
+        """The same for those of these jobs that this worker_id still holds; answers how many."""
+        replies = await self._call("take_back", LOSSES_ALLOWED, *(part for item in held.items() for part in item))
+        return sum(reply[0] == "ok" for reply in replies)
 
     async def repair(self, seen: Mapping[int, str]) -> Mapping[int, str]:
         """any state → the state that the hash says. Put half-moved jobs right, each given with its `updated_at` when it was

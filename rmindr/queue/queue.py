@@ -176,6 +176,14 @@ class Queue:
         """Run a failed or complete job again. Raises JobNotFound, WrongState, JobExists, QueueUnavailable."""
         return await self.lifecycle.retry(checked_id(job_id))
 
+    async def take_back(self, job_id: int, *, holder: str = "") -> State:
+        """Take a job from a Kue worker whose process is gone: it waits again, or has failed, as that run was an attempt.
+
+        A Kue leaves no sign of life, so only people can know: of one that lives, the job is run a second time. `holder`, the
+        job's worker_id as it was seen, guards against whoever has taken it since. What our own workers hold comes back by
+        itself. Raises JobNotFound, WrongState, QueueUnavailable."""
+        return await self.lifecycle.take_back(checked_id(job_id), holder)
+
     async def remove(self, job_id: int) -> None:
         """Leave nothing of a job, unless a worker holds it. Raises JobNotFound, WrongState, QueueUnavailable."""
         await self.lifecycle.remove(checked_id(job_id))

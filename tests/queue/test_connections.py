@@ -447,7 +447,7 @@ async def test_a_worker_outlives_everything_that_redis_may_say(trouble: Trouble)
             queue.process("email", nothing, concurrency=2)
             queue.on("job complete", lambda *_: None)
             async with working(queue, tick=timedelta(milliseconds=20)) as run:
-                await queue.create("email", delay=timedelta(milliseconds=30))
+                await eventually(lambda: _made(queue, delay=timedelta(milliseconds=30)))
                 async with trouble(server):
                     await asyncio.sleep(0.3)
 
@@ -456,9 +456,9 @@ async def test_a_worker_outlives_everything_that_redis_may_say(trouble: Trouble)
                 assert not run.done()
 
 
-async def _made(queue: Queue) -> Job | None:
+async def _made(queue: Queue, delay: timedelta | None = None) -> Job | None:
     try:
-        return await queue.create("email")
+        return await queue.create("email", delay=delay)
     except QueueUnavailable:
         return None
 
