@@ -248,6 +248,19 @@ def delay_args(delay: timedelta | datetime | None) -> tuple[str, str]:
     return _duration_ms(delay, "delay"), ""
 
 
+def terms_args(backoff: Backoff | None, ttl: timedelta | None, remove_on_complete: bool | None) -> list[str | int]:
+    """How many fields a change of these terms is, and each: name, value, or nothing where it is to be gone; what is None
+    stays as it is. Raises InvalidJob."""
+    fields: dict[str, str] = {}
+    if backoff is not None:
+        fields |= {"backoff": "", "strategy": ""} | dict(backoff.to_wire())
+    if ttl is not None:
+        fields["ttl"] = _duration_ms(ttl, "ttl")
+    if remove_on_complete is not None:
+        fields["removeOnComplete"] = "true" if remove_on_complete else ""
+    return [len(fields), *(part for field in fields.items() for part in field)]
+
+
 def from_ms(text: str | int) -> datetime:
     """The instant of these milliseconds since the epoch. JavaScript may have written a fraction, which is cut off.
 

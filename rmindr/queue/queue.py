@@ -148,11 +148,22 @@ class Queue:
         data: Any = None,
         priority: int | float | str | None = None,
         delay: timedelta | datetime | None = None,
+        backoff: Backoff | None = None,
+        ttl: timedelta | None = None,
+        remove_on_complete: bool | None = None,
     ) -> State:
-        """Change a job that has not started; a delay counts from now, `timedelta(0)` runs it now.
+        """Change a job that has not started, in what is given; a delay counts from now, `timedelta(0)` runs it now.
 
         Raises JobNotFound, WrongState, InvalidJob, QueueUnavailable."""
-        return await self.lifecycle.update(checked_id(job_id), data=data, priority=priority, delay=delay)
+        return await self.lifecycle.update(
+            checked_id(job_id),
+            data=data,
+            priority=priority,
+            delay=delay,
+            backoff=backoff,
+            ttl=ttl,
+            remove_on_complete=remove_on_complete,
+        )
 
     async def cancel(self, job_id: int) -> State:
         """Call a job off: one that waits never runs, one that runs is told. It ends failed, as «Cancelled».

@@ -32,8 +32,8 @@ from rmindr.web.guards import (
 from rmindr.web.live import Live
 from rmindr.web.problems import answer_errors
 
-# A POST waits for the queue at most this long; the feeder does what it could not.
-_QUEUE_PATIENCE: Final = timedelta(seconds=0.5)
+# For those who look after the queue; a POST waits less long for it (reminders.py).
+_QUEUE_PATIENCE: Final = timedelta(seconds=3)
 
 
 def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:

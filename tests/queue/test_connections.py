@@ -244,6 +244,15 @@ async def read_only(server: Valkey) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def without_replicas(server: Valkey) -> AsyncIterator[None]:
+    """A primary that is to have a replica, and has none."""
+    async with by_hand(server) as redis:
+        await redis.config_set("min-replicas-to-write", 1)
+        yield
+        await redis.config_set("min-replicas-to-write", 0)
+
+
+@asynccontextmanager
 async def crowded(server: Valkey) -> AsyncIterator[None]:
     """As many clients as it takes; the connections that there were are gone."""
     async with by_hand(server) as redis:
@@ -321,7 +330,7 @@ async def _last_save(redis: Redis, status: str) -> bool:
 Trouble = Callable[[Valkey], AbstractAsyncContextManager[None]]
 
 
-@pytest.mark.parametrize("trouble", [busy, read_only, crowded])
+@pytest.mark.parametrize("trouble", [busy, read_only, without_replicas, crowded])
 async def test_what_passes_is_waited_for(trouble: Trouble) -> None:
     with running(Valkey("--lua-time-limit", "1")) as (server,):
         async with Queue.open(server.url, patience=ENDLESS) as queue:

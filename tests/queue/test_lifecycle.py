@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from rmindr.queue import (
     Backoff,
+    InvalidJob,
     JobExists,
     JobFailed,
     JobNotFound,
@@ -1153,6 +1154,31 @@ async def test_update_to_an_instant_puts_a_waiting_job_off(queue: Queue, clock: 
     found = await keyspace(queue)
     assert found["jobs:delayed"] == {"01|1": str(T0 + 5000)}
     assert "jobs:inactive" not in found
+
+
+async def test_update_changes_the_terms_that_are_given_and_no_others(queue: Queue) -> None:
+    asked = {"ttl": timedelta(seconds=5), "backoff": Backoff.same(), "remove_on_complete": True}
+    await queue.create("email", attempts=3, **asked)
+    before = await queue.redis.hgetall(queue.keys.job(1))
+
+    await queue.update(1, ttl=timedelta(seconds=9), backoff=Backoff.named("mine"))
+    named = await queue.redis.hgetall(queue.keys.job(1))
+    await queue.update(1, backoff=Backoff.fixed(timedelta(seconds=1)), remove_on_complete=False)
+    fixed = await queue.redis.hgetall(queue.keys.job(1))
+
+    assert named == without(before, "backoff") | {"ttl": "9000", "strategy": "mine"}
+    assert fixed == without(named, "strategy", "removeOnComplete") | {"backoff": '{"type":"fixed","delay":1000}'}
+
+
+@pytest.mark.parametrize("terms", [{"ttl": timedelta(0)}, {"ttl": 5}, {"backoff": None, "ttl": timedelta.max}])
+async def test_terms_that_no_job_could_have_change_nothing(queue: Queue, terms: dict[str, Any]) -> None:
+    await queue.create("email")
+    before = await keyspace(queue)
+
+    with pytest.raises(InvalidJob, match="ttl"):
+        await queue.update(1, priority=5, **terms)
+
+    assert await keyspace(queue) == before
 
 
 async def test_update_does_not_give_back_what_a_kue_worker_is_about_to_take(queue: Queue, clock: Clock) -> None:

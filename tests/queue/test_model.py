@@ -5,7 +5,7 @@ walks are the same ones every time. tests/kue/test_model.py walks beside a Kue. 
 
     I1   a job stands in the sets of its one state, and in no other         I6   a write with an old lease changes nothing
     I2   every member has a hash, every hash is a member                    I12  every attempt is given the same data
-    I3   scores are those of KUE A4, members are zids                       I13  said twice is said once
+    I3   scores are those of docs/queue.md (Keys), members are zids         I13  said twice is said once
     I4   there are as many tokens as waiting jobs                           I14  created ≤ started ≤ ended ≤ updated ≤ now
     I5   one lease at a time is good for a job                              I15  counters shown are members counted
     I11  no more attempts than allowed                                      I16  an id is never given again
@@ -126,7 +126,7 @@ class Modelled:
 
     @property
     def score(self) -> float:
-        """The score in the set of its state, KUE A4."""
+        """The score in the set of its state."""
         if self.state is State.DELAYED:
             return self.promote_at
         if self.state is State.ACTIVE:

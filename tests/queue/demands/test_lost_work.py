@@ -1,4 +1,4 @@
-"""What Kue's users suffered most: work that is lost, stuck or done twice (D1 to D7). `SCALE=full` tries it at full size.
+"""What Kue's users suffered most: lost, stuck or doubled work (D1 to D7 of docs/queue.md). `SCALE=full` tries it at full size.
 
 Statements that other tests prove already:
 
