@@ -325,3 +325,20 @@ async def test_leases_of_the_living_are_prolonged_while_others_are_mended(live_q
 
 async def _is_prolonged(queue: Queue, before: float) -> bool:
     return (await queue.redis.zscore(queue.keys.leases, zid(1)) or 0) > before
+
+
+# Lost runs
+
+
+@pytest.mark.parametrize("lease_ms", [100, 400, 1000])
+async def test_a_worker_that_has_had_nothing_to_do_for_long_rescues_all_the_same(
+    live_queue: Queue, lease_ms: int
+) -> None:
+    lease = timedelta(milliseconds=lease_ms)
+    live_queue.process("letter", nothing)
+    async with working(live_queue, lease=lease):
+        await asyncio.sleep(1.5 * lease.total_seconds())
+        await live_queue.create(EMAIL)
+        await live_queue.lifecycle.claim({EMAIL: 1}, token="gone.1", lease=lease, worker="kue:gone:1")
+
+        assert await eventually(lambda: ended(live_queue, 1))
