@@ -12,7 +12,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from rmindr import times
 from rmindr.errors import InvalidDraft
-from rmindr.models import Draft
+from rmindr.forms import Draft
 
 MAX_MESSAGE: Final = 4000
 MAX_SUBJECT: Final = 150

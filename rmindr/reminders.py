@@ -22,8 +22,9 @@ from rmindr import drafts, times
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
+from rmindr.forms import Draft
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import WAITING, Draft, Reminder, Status, new_id
+from rmindr.models import WAITING, Reminder, Status, new_id
 from rmindr.queue import NewJob, Queue, QueueError
 
 # Longer would keep the person waiting for something that the feeder does as well.

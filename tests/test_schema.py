@@ -26,7 +26,7 @@ from rmindr.errors import MigrationFailed
 from tests.servers import Postgres, free_port
 from tests.stack import ROOT
 
-TABLES = {models.Reminder.__tablename__, models.Fact.__tablename__}
+TABLES = set(SQLModel.metadata.tables)
 
 
 @contextmanager

@@ -11,16 +11,8 @@ from sqlmodel import SQLModel
 
 from rmindr import times
 from rmindr.drafts import Asked
-from rmindr.models import (
-    WAITING,
-    Preview,
-    Reminder,
-    ReminderChange,
-    ReminderIn,
-    ReminderOut,
-    Status,
-    TimelineEvent,
-)
+from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, TimelineEvent
+from rmindr.models import WAITING, Reminder, Status
 from rmindr.reminders import Reminders
 from rmindr.web.bodies import StrictRoute
 from rmindr.web.problems import PROBLEMS, Problem
