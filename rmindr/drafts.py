@@ -95,6 +95,14 @@ def address(text: str | None) -> str:
     return checked.ascii_email
 
 
+def address_or_nothing(text: str | None) -> str:
+    """The address, where it is one; for looking up, not for writing to."""
+    try:
+        return address(text)
+    except ValueError:
+        return ""
+
+
 def _message(text: str | None) -> str:
     if text is None or not text.strip():
         raise ValueError("is missing")

@@ -31,7 +31,7 @@ from rmindr.ledger import reminders, row
 from rmindr.models import WAITING, Status
 from rmindr.queue import Queue, QueueUnavailable, Refused, State
 from rmindr.queue.scripts import unavailable
-from rmindr.reminders import alarm, unique_key
+from rmindr.alarms import alarm, unique_key
 
 log = structlog.get_logger(__name__)
 

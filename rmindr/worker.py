@@ -130,7 +130,7 @@ def _revision(data: Any) -> tuple[UUID, int]:
 def _policy(settings: Settings) -> Policy:
     missed = settings.missed_after_hours
     return Policy(
-        may_write_to=settings.recipients.allow,
+        listed=settings.recipients.allow,
         lease=settings.scaled(60),
         give_up_after=timedelta(hours=settings.give_up_hours),
         missed_after=timedelta(hours=missed) if missed is not None else None,

@@ -24,7 +24,7 @@ from rmindr.feeder import Feeder, Pace
 from rmindr.models import Reminder, Status
 from rmindr.queue import Job, Queue, QueueUnavailable, State
 from rmindr.queue.keys import zid
-from rmindr.reminders import unique_key
+from rmindr.alarms import unique_key
 from tests.deliveries import Away, Peephole, a_reminder, alter, clock_of, delivering, stored
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, a_lease, eventually, keyspace, taken_by_kue, until

@@ -20,7 +20,8 @@ from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, StorageUnav
 from rmindr.ledger import Ledger, reminders
 from rmindr.models import Reminder, Status, new_id
 from rmindr.queue import Queue, State
-from rmindr.reminders import Reminders, unique_key
+from rmindr.alarms import unique_key
+from rmindr.reminders import Reminders
 from tests.deliveries import LEASE, Away, Peephole, a_claim, a_reminder, everything, stored, story
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import keyspace

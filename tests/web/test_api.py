@@ -13,7 +13,7 @@ import pytest
 from rmindr.database import Database
 from rmindr.ledger import Claim, Ledger
 from rmindr.queue import Job, Queue
-from rmindr.reminders import unique_key
+from rmindr.alarms import unique_key
 from tests.web.conftest import Serve
 from tests.web.site import CONFIRMED, Site, a_reminder, pointers, problem, soon
 
