@@ -1,4 +1,7 @@
-"""The words a person types: dev, web, worker, migrate."""
+"""The words a person types: dev, web, worker, migrate, queue.
+
+What a word needs is imported when it is typed: a look at the queue must not wait for the web tier and the database's tools.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 import typer
-import uvicorn
 
-from rmindr import __version__, log, schema, worker
+from rmindr import __version__, queue_commands
 from rmindr.errors import RmindrError, SettingsError
 from rmindr.settings import Settings
 
@@ -21,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="rmindr: hand over a message and an instant; the mail goes out when it is due, once.",
 )
+
+app.add_typer(queue_commands.app, name="queue")
 
 # Heroku's router keeps connections for 90 s; a server that closes earlier answers the next request with a reset.
 _KEEP_ALIVE_S = 95
@@ -40,6 +44,8 @@ def dev() -> None:
 @app.command()
 def web() -> None:
     """Run the web tier. It listens on PORT, in WEB_CONCURRENCY processes."""
+    import uvicorn
+
     settings = _settings()
     uvicorn.run(
         "rmindr.cli:web_app",
@@ -59,15 +65,21 @@ def web() -> None:
 
 def web_app() -> Any:
     """The web application of this process's environment; each web process calls it once."""
+    from rmindr import log
     from rmindr.web.app import create_app
+    from rmindr.web.live import on_stop
 
     log.configure()
-    return create_app(_settings())
+    app = create_app(_settings())
+    on_stop(app.state.end_news)
+    return app
 
 
 @app.command("worker")
 def run_worker() -> None:
     """Run a worker. It sends what is due, keeps the queue filled, and logs what happens."""
+    from rmindr import log, worker
+
     settings = _settings()
     log.configure()
     _run(worker.run(settings))
@@ -76,6 +88,8 @@ def run_worker() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database up to date. Harmless when it is there already; all or nothing when it is not."""
+    from rmindr import log, schema
+
     settings = _settings()
     log.configure()
     schema.migrate(settings.database_url.get_secret_value())

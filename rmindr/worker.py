@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from rmindr import __version__
 from rmindr.database import Database
 from rmindr.delivery import Delivery, Policy, Witness
 from rmindr.facts import Facts
@@ -56,6 +57,7 @@ async def work(
             settings.redis_url.get_secret_value(),
             prefix=settings.queue_prefix,
             name="rmindr-worker",
+            version=__version__,
             patience=timedelta(seconds=3),
         ) as queue,
     ):

@@ -140,7 +140,9 @@ class Node(Valkey):
         return f"redis+cluster://127.0.0.1:{self.port}"
 
     def command(self) -> list[str | Path]:
-        return [*super().command(), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
+        # A replica is waited for by nobody else.
+        alone = ("--repl-diskless-sync-delay", "0")
+        return [*super().command(), *alone, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
 
     def ask(self, *words: Any) -> Any:
         """One command, here; its answer as it comes."""
@@ -236,8 +238,9 @@ class Sentinel(Server):
         return [Valkey.program(), self._file, "--sentinel"]
 
     def ready(self) -> bool:
-        with suppress(RedisError), Redis(port=self.port, socket_timeout=0.5) as client:
-            return bool(client.ping())
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         return False
 
     def knows(self) -> tuple[int, int]:

@@ -43,8 +43,9 @@ BLOCK: Final = timedelta(seconds=25)
 _GRACE_S: Final = 5.0
 # Until a connection is made and greeted; where there are Sentinels, they are asked within it.
 _CONNECT_S: Final = 2.0
-# Within 45 s the kernel notices that an idle peer is gone; and nobody on the way takes the connection for unused.
-_KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+# So the kernel notices within 5 s that an idle peer is gone, and asks it no command for that; nor does anybody on the way
+# take a connection for unused.
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2}
 _PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.5
 # These have no class of their own; a script's error of Redis 6 holds the server's own behind a dash.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
@@ -188,6 +188,18 @@ class Jobs:
     async def cancel_these(self, job_ids: Sequence[int], state: State | None = None) -> int:
         """Cancel these jobs, where they have not ended (and are in this state); answers how many."""
         return sum([await self._lifecycle.many("cancel", step, state) for step in _steps(job_ids)])
+
+    async def update_these(
+        self,
+        job_ids: Sequence[int],
+        *,
+        priority: int | float | str | None = None,
+        delay: timedelta | datetime | None = None,
+    ) -> int:
+        """Change these jobs, where they have not started, as `Queue.update` does; answers how many. Raises InvalidJob."""
+        # A second mention in another step would count as a second job.
+        steps = _steps(list(dict.fromkeys(job_ids)))
+        return sum([await self._lifecycle.update_many(step, priority=priority, delay=delay) for step in steps])
 
     async def _all(self, verb: Literal["retry", "remove", "cancel"], state: State, type: str | None) -> int:
         if verb == "cancel" and state is State.ACTIVE:

@@ -34,6 +34,7 @@ Keys of our own, which Kue ignores:
     P:NAME:schedule    hash     what a schedule makes, and when
     P:workers          zset     worker → when it last said that it is alive, ms
     P:worker:W         hash     what that worker is: host, process, types, since when; expires
+    P:errand:ID        hash     one verb for many jobs, and how far it is; expires
     P:words            zset     the words that jobs can be found by, in order of the alphabet
     P:M:word           set      the ids of the jobs in which word M stands
     P:history:minute:N P:history:day:N   hash   what happened in minute or day N since the epoch, counted; expires
@@ -142,6 +143,10 @@ class Keys:
     def worker(self, worker: str) -> str:
         """What one worker says of itself."""
         return f"{self.prefix}:worker:{worker}"
+
+    def errand(self, id: str) -> str:
+        """One verb for many jobs, and how far it is."""
+        return f"{self.prefix}:errand:{id}"
 
     def history(self, period: str, number: int) -> str:
         """What happened in this minute or day since the epoch."""

@@ -256,6 +256,20 @@ class Lifecycle:
             raise _refusal(job_id, "update", reply)
         return State(reply)
 
+    async def update_many(
+        self,
+        job_ids: Sequence[int],
+        *,
+        priority: int | float | str | None = None,
+        delay: timedelta | datetime | None = None,
+    ) -> int:
+        """The same change for those of these jobs that have not started; answers how many. Raises InvalidJob."""
+        score = priority_number(priority) if priority is not None else ""
+        change = ("", "", score, *delay_args(delay))
+        # Each once, as in `many`.
+        replies = await self._call("update", *(part for job_id in dict.fromkeys(job_ids) for part in (job_id, *change)))
+        return sum(reply in (State.DELAYED, State.INACTIVE) for reply in replies)
+
     async def cancel(self, job_id: int) -> State:
         """delayed, inactive → failed. One that runs is told, and ends failed whatever comes: the answer is `active` then.
 

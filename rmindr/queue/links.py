@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from redis import exceptions
@@ -40,10 +40,16 @@ class Link(AbstractConnection):
         self._to = Host("", 0)
         self._open = False
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can be used; redis-py does not see that a connection was reset while nothing was asked."""
+        return self._reader is not None and self._writer is not None and not self._writer.transport.is_closing()
+
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         """Find the primary, connect and greet, all in time. Raises NotReached; or what the server says against us."""
         if self.is_connected:
             return
+        await self.disconnect(nowait=True)
         self._open = False
         try:
             async with asyncio.timeout(self.socket_connect_timeout):
@@ -67,6 +73,14 @@ class Link(AbstractConnection):
         except exceptions.TimeoutError:
             if writer is not None:
                 writer.transport.abort()
+        finally:
+            self._reader = self._writer = None
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        # asyncio fails with an AttributeError where a transport is gone.
+        if not self.is_connected:
+            raise ConnectionResetError(0, "the connection was reset")
+        await super()._send_packed_command(command)
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         """Say hello, who we are, and what we are called: HELLO needs no permission, CLIENT SETNAME would."""

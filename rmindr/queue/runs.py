@@ -11,20 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from rmindr.queue.backoff import Strategy, within_reason
 from rmindr.queue.errors import InvalidJob, JobNotFound, LeaseLost, QueueUnavailable
-from rmindr.queue.job import Job, Lease, to_json, to_ms
-from rmindr.queue.lifecycle import Lifecycle
+from rmindr.queue.job import Job, Lease, State, to_json, to_ms
 from rmindr.queue.printf import LONGEST_TEXT, said, written
 
 log = logging.getLogger(__name__)
 
 # A job with a ttl is ended this much before Kue's own expiry timer would see it.
 _TTL_MARGIN: Final = timedelta(milliseconds=50)
-# How long the last word about a run may take when the worker is to stop.
-GOODBYE: Final = timedelta(seconds=5)
+# How long the last word about a run may take when the worker is to stop: what is not said by then, a rescue will find.
+GOODBYE: Final = timedelta(seconds=2)
 
 
 class Retry(Exception):
@@ -42,24 +41,43 @@ class Abandon(Exception):
     """Raised by a handler: this job has failed and no further attempt can help."""
 
 
+class Book(Protocol):
+    """Where it is written down what becomes of a run: a queue's Lifecycle, or what stands in for it in tests."""
+
+    async def progress(self, lease: Lease, percent: int, data: Any = None) -> None:
+        """How far the run is."""
+
+    async def log(self, lease: Lease, line: str) -> None:
+        """A line for the job's log."""
+
+    async def complete(self, lease: Lease, result: Any = None) -> None:
+        """The run has succeeded."""
+
+    async def fail(self, lease: Lease, message: str, text: str | None = None, *, wait_ms: int | None) -> State:
+        """The run has failed; `wait_ms` None means for good."""
+
+    async def release(self, lease: Lease, wait: timedelta = timedelta(0)) -> State:
+        """The run was no attempt."""
+
+
 class Context:
     """What a handler may do with the job in its hands, besides returning (its result) or raising (its failure)."""
 
-    def __init__(self, lifecycle: Lifecycle, lease: Lease, prolong: Callable[[], None]) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, book: Book, lease: Lease, prolong: Callable[[], None]) -> None:
+        self._book = book
         self._lease = lease
         self._prolong = prolong
 
     async def progress(self, done: float, total: float, data: Any = None) -> None:
         """Say that `done` of `total` is done; the job's ttl begins anew. Raises LeaseLost, JobNotFound."""
         percent = min(100, int(100 * done / total)) if total else 100
-        await self._lifecycle.progress(self._lease, percent, data)
+        await self._book.progress(self._lease, percent, data)
         self._prolong()
 
     async def log(self, line: Any, *values: Any) -> None:
         """Write a line into the job's own log: text, with `values` filled in as printf does (%s %d %i %f %j %%), or any
         other value as JSON. The last thousand lines are kept. Raises LeaseLost, JobNotFound."""
-        await self._lifecycle.log(self._lease, written(line, *values)[:LONGEST_TEXT])
+        await self._book.log(self._lease, written(line, *values)[:LONGEST_TEXT])
 
 
 Handler = Callable[[Job, Context], Awaitable[Any]]
@@ -100,12 +118,12 @@ class Performer:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        book: Book,
         processes: Mapping[str, Process],
         strategies: Mapping[str, Strategy],
         patience: timedelta,
     ) -> None:
-        self._lifecycle = lifecycle
+        self._book = book
         self._processes = processes
         self._strategies = strategies
         self._patience = patience
@@ -114,14 +132,14 @@ class Performer:
         """The whole of one run. Cancelled or interrupted, it gives the job back; that is not an attempt."""
         lease = run.lease
         # Told to stop, or the lease is lost: an unfinished run is given back if it is still ours.
-        ending: Ending = partial(self._lifecycle.release, lease)
+        ending: Ending = partial(self._book.release, lease)
         try:
             ending = await self._work(run)
-            await self._settle(lease.job, ending, self._patience)
+            await self._settle(lease.job, ending, GOODBYE if _is_told_to_end() else self._patience)
         except (asyncio.CancelledError, KeyboardInterrupt):
             if run.cut_off:
                 wait = self._wait_ms(lease.job) if run.cut_off == "Shutdown" else None
-                ending = partial(self._lifecycle.fail, lease, run.cut_off, wait_ms=wait)
+                ending = partial(self._book.fail, lease, run.cut_off, wait_ms=wait)
             await self._settle(lease.job, ending, GOODBYE)
             if not run.cut_off:
                 raise
@@ -130,23 +148,22 @@ class Performer:
         """Let the handler work, and answer how the run is to end."""
         lease = run.lease
         job, handler = lease.job, self._processes[lease.job.type].handler
-        fail = partial(self._lifecycle.fail, lease)
+        fail = partial(self._book.fail, lease)
         try:
             async with asyncio.timeout(None) as limit:
                 _limit(limit, job)
-                result = await handler(job, Context(self._lifecycle, lease, lambda: _limit(limit, job)))
+                result = await handler(job, Context(self._book, lease, lambda: _limit(limit, job)))
         except Retry as signal:
             if signal.counted:
                 return partial(fail, said(signal), wait_ms=to_ms(signal.after))
-            return partial(self._lifecycle.release, lease, signal.after)
+            return partial(self._book.release, lease, signal.after)
         except Abandon as signal:
             return partial(fail, said(signal), wait_ms=None)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             # A handler may end by a CancelledError of something that it waited for; then nobody has told us to stop.
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if isinstance(error, asyncio.CancelledError) and _is_told_to_end():
                 raise
             wait = self._wait_ms(job)
             if isinstance(error, TimeoutError) and limit.expired():
@@ -159,7 +176,7 @@ class Performer:
             to_json(result, "result")
         except InvalidJob as error:
             return partial(fail, f"the handler's result: {error}", wait_ms=self._wait_ms(job))
-        return partial(self._lifecycle.complete, lease, result)
+        return partial(self._book.complete, lease, result)
 
     def _wait_ms(self, job: Job) -> int:
         """How long to wait before the next attempt; a strategy that fails itself leaves the delay as it is, as in Kue."""
@@ -187,6 +204,12 @@ class Performer:
                         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                         pause = min(pause * 2, 2.0)
         log.error("run not settled: it will be rescued", extra={"id": job.id, "type": job.type})
+
+
+def _is_told_to_end() -> bool:
+    """Whether somebody has cancelled this run, heeded or not."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _limit(limit: asyncio.Timeout, job: Job) -> None:

@@ -26,7 +26,7 @@ from rmindr.queue.errors import QueueUnavailable, Refused
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import PRUNED_AT_ONCE, Lifecycle
 from rmindr.queue.mending import Mending
-from rmindr.queue.runs import Run
+from rmindr.queue.runs import GOODBYE, Run
 from rmindr.queue.scripts import unavailable
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Crew(Protocol):
     """What upkeep must know of the worker whose it is."""
 
     id: str
+    version: str
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -84,12 +85,13 @@ class Upkeep:
 
     async def say_goodbye(self) -> None:
         """This worker is no more."""
-        with contextlib.suppress(QueueUnavailable):
-            with unavailable():
-                async with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.zrem(self._keys.workers, self._crew.id)
-                    pipe.delete(self._keys.worker(self._crew.id), self._keys.bell(self._crew.id))
-                    await pipe.execute()
+        with contextlib.suppress(QueueUnavailable, TimeoutError):
+            async with asyncio.timeout(GOODBYE.total_seconds()):
+                with unavailable():
+                    async with self._redis.pipeline(transaction=True) as pipe:
+                        pipe.zrem(self._keys.workers, self._crew.id)
+                        pipe.delete(self._keys.worker(self._crew.id), self._keys.bell(self._crew.id))
+                        await pipe.execute()
 
     # Leases
 
@@ -175,6 +177,7 @@ class Upkeep:
         about: dict[Any, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "version": self._crew.version,
             "started_at": self._began_ms,
             "types": json.dumps(dict(self._crew.concurrency)),
             "active": json.dumps([run.lease.job.id for run in self._crew.runs][:100]),

@@ -96,9 +96,14 @@ class Search:
         """The ids of the jobs in which all these words stand, newest first; the last one may be the beginning of a word.
 
         Raises QueueUnavailable."""
+        ids, words = await self.listed(query)
+        return await self._living(ids, words)
+
+    async def listed(self, query: str) -> tuple[Sequence[int], Sequence[str]]:
+        """The same in two round trips, with those that a Kue has removed; and the words that were looked up."""
         words = list(dict.fromkeys(words_in(query)))
         if not words:
-            return []
+            return [], []
         with unavailable():
             *whole, last = words
             lexicon = self._keys.words
@@ -106,7 +111,7 @@ class Search:
                 lexicon, f"[{last}", f"[{last}\U0010ffff", bylex=True, offset=0, num=_MOST_COMPLETIONS
             )
             if not completions:
-                return []
+                return [], []
             async with self._redis.pipeline(transaction=True) as pipe:
                 if whole:
                     pipe.sinter([self._keys.word(word) for word in whole])
@@ -114,7 +119,7 @@ class Search:
                 sets = await pipe.execute()
         found = set.intersection(*map(set, sets))
         ids = sorted((job_id for each in found if (job_id := id_of(each)) is not None), reverse=True)
-        return await self._living(ids, [*whole, *completions])
+        return ids, [*whole, *completions]
 
     async def _living(self, ids: Sequence[int], words: Sequence[str]) -> Sequence[int]:
         """Without those that a Kue removed, which knows nothing of this index: they are taken out of it here."""
@@ -125,7 +130,7 @@ class Search:
                 for job_id in ids:
                     pipe.exists(self._keys.job(job_id))
                 there = await pipe.execute()
-            if gone := [job_id for job_id, exists in zip(ids, there, strict=True) if not exists]:
+            if gone := {job_id for job_id, exists in zip(ids, there, strict=True) if not exists}:
                 async with self._redis.pipeline(transaction=False) as pipe:
                     for word in words:
                         pipe.srem(self._keys.word(word), *gone)

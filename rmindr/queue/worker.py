@@ -23,6 +23,7 @@ from typing import Final, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from rmindr.queue.backoff import Strategy
 from rmindr.queue.connections import BLOCK
@@ -87,8 +88,10 @@ class Worker:
         processes: Mapping[str, Process],
         strategies: Mapping[str, Strategy],
         timings: Timings,
+        version: str = "",
     ) -> None:
         self.id = secrets.token_hex(6)
+        self.version = version
         self.name = f"kue:{socket.gethostname()}:{os.getpid()}"
         self._lifecycle = lifecycle
         self._redis = redis
@@ -149,7 +152,7 @@ class Worker:
                     run.task.cancel()
                 for aide in aides:
                     aide.cancel()
-                await self._drain(grace)
+                await self._drain(GOODBYE)
                 await self._upkeep.say_goodbye()
 
     # Claiming
@@ -252,6 +255,9 @@ class Worker:
                 popped = await self._blocking.blpop(lists, timeout=BLOCK.total_seconds())
             except (RedisError, OSError) as error:
                 log.warning("wake-ups interrupted", extra={"error": type(error).__name__})
+                if isinstance(error, NoAnswer):
+                    # Nobody is there any more: what was asked on the other way will not be answered either.
+                    await self._redis.connection_pool.disconnect()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, 2.0)
                 continue
@@ -299,4 +305,4 @@ class Worker:
             else:
                 run.task.cancel()
         if late:
-            await asyncio.wait([run.task for run in late], timeout=self._timings.lease.total_seconds())
+            await asyncio.wait([run.task for run in late], timeout=2 * GOODBYE.total_seconds())

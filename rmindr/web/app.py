@@ -18,7 +18,7 @@ from rmindr.mail.inbox import Inbox
 from rmindr.queue import Queue
 from rmindr.reminders import Reminders
 from rmindr.settings import Settings
-from rmindr.web import api, health, inbox, pages, queue_api
+from rmindr.web import api, health, inbox, pages, queue_acts, queue_api, queue_ui
 from rmindr.web.access import Operators
 from rmindr.web.guards import (
     BodyLimit,
@@ -29,6 +29,7 @@ from rmindr.web.guards import (
     RequestId,
     SecurityHeaders,
 )
+from rmindr.web.live import Live
 from rmindr.web.problems import answer_errors
 
 # A POST waits for the queue at most this long; the feeder does what it could not.
@@ -51,6 +52,7 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
         ):
             app.state.database = database
             app.state.queue = kue.state.queue = queue
+            app.state.live = Live(queue)
             app.state.reminders = Reminders(
                 database,
                 queue,
@@ -76,11 +78,19 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.state.metrics_token = settings.metrics_token
     app.state.metrics_open = local
     app.state.templates = pages.templates()
-    app.state.templates.globals |= {"inbox": mails is not None, "base": public_url}
+    app.state.templates.globals |= {"inbox": mails is not None, "queue": local, "base": public_url}
     app.state.inbox = mails
+
+    def end_news() -> None:
+        if (live := getattr(app.state, "live", None)) is not None:
+            live.close()
+
+    # For whoever is told to stop the server: it waits for all answers, and the dashboard's news would never end.
+    app.state.end_news = end_news
     app.state.operators = Operators(everybody=local, token=settings.admin_token)
     kue = queue_api.create_api(app.state.operators)
-    for router in (api.router, pages.router, health.router, *([inbox.router] if mails is not None else [])):
+    of_queue = (queue_ui.router, queue_acts.router)
+    for router in (api.router, pages.router, health.router, *of_queue, *([inbox.router] if mails is not None else [])):
         app.include_router(router)
     app.mount(queue_api.PATH, kue)
     app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")

@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, RmindrError, StorageUnavailable, TooLate
+from rmindr.queue import QueueUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "Bad request": (400, "The request is malformed: JSON that is not JSON, something given twice."),
     "Unknown host": (400, "This service does not answer under the name in `Host`."),
+    "Token needed": (401, "The queue is for whoever has the token of `RMINDR_ADMIN_TOKEN`."),
     "Forbidden": (403, "Not from here: a form that another site sent, or a list that only loopback may see."),
     "Not found": (404, "There is nothing at this address, or not for these eyes."),
     "Method not allowed": (405, "`Allow` says which methods this address has."),
@@ -36,6 +38,10 @@ PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "Idempotency-Key used before": (422, "The same key came with another request; use a new one for a new reminder."),
     "Our fault": (500, "Nobody foresaw it. It is written down under the request's id."),
     "Not now": (503, "The database does not answer; try again with the same `Idempotency-Key`."),
+    "Queue away": (
+        503,
+        "The queue's Redis does not answer. Reminders are taken all the same, and sent when it is back.",
+    ),
 }
 # Of several with one status, the first is the general one.
 _BY_STATUS: Final = {status: title for title, (status, _) in reversed(list(PROBLEMS.items()))}
@@ -103,7 +109,9 @@ def problem(
     if templates is not None and wants_page(scope):
         act = _ACT.fullmatch(scope["path"])
         page = templates.get_template("error.html").render(
-            problem=said, back=act[1] if act and said.status != 404 else None
+            problem=said,
+            back=act[1] if act and said.status != 404 else None,
+            of_queue=scope["path"].startswith("/queue/"),
         )
         return Response(page, said.status, dict(headers or {}), media_type="text/html")
     content = said.model_dump(exclude_none=True)
@@ -128,6 +136,7 @@ def answer_errors(app: FastAPI) -> None:
     """Let every error that is foreseen leave as a problem; what is not is for guards.LastResort."""
     for kind, title in _TABLE.items():
         app.add_exception_handler(kind, _ours(title))
+    app.add_exception_handler(QueueUnavailable, _queue_away)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
 
@@ -151,6 +160,12 @@ def _ours(title: str) -> Any:
         return problem(request.scope, title, str(error), errors=errors)
 
     return answer
+
+
+async def _queue_away(request: Request, error: Exception) -> Response:
+    log.warning("queue unavailable", why=str(error))
+    detail = "The queue does not answer just now; what was asked for may not have been done. Try again in a moment."
+    return problem(request.scope, "Queue away", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def _http(request: Request, error: Exception) -> Response:

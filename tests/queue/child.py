@@ -2,7 +2,7 @@
 
     python -m tests.queue.child URL PREFIX '{"types": {"email": 3}, "lease": 1.0}'
 
-Data: {"sleep": seconds} · {"fail": "text"} · {"die": true}, by SIGKILL · {"hang": true}, whatever is said to it. It prints
+Data: {"sleep": seconds} · {"fail": "text"} · {"abandon": "text"} · {"die": true}, by SIGKILL · {"result": …}. It prints
 `ready`, `took ID`, and `heard ID` when a run is cancelled. Every run is noted in the list PREFIX-runs, where it survives the
 process: began|ended, id, attempts before it, milliseconds, process. SIGTERM stops it kindly, a second one at once.
 """
@@ -18,7 +18,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from rmindr.queue import Context, Job, Queue
+from rmindr.queue import Abandon, Context, Job, Queue
 
 
 def main() -> None:
@@ -70,14 +70,11 @@ async def work(url: str, prefix: str, told: dict[str, Any]) -> None:
 async def do(what: Any) -> Any:
     if what.get("die"):
         os.kill(os.getpid(), signal.SIGKILL)
-    while what.get("hang"):
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            continue
     await asyncio.sleep(what.get("sleep", 0))
     if "fail" in what:
         raise RuntimeError(what["fail"])
+    if "abandon" in what:
+        raise Abandon(what["abandon"])
     return what.get("result")
 
 

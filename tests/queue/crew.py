@@ -25,10 +25,12 @@ Handler = Callable[[Job, Context], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def working(queue: Queue, *, grace: timedelta = NEVER, **timings: Any) -> AsyncIterator[asyncio.Task[None]]:
+async def working(
+    queue: Queue, *, grace: timedelta = NEVER, timeout: float = PATIENCE_S, **timings: Any
+) -> AsyncIterator[asyncio.Task[None]]:
     """The queue's worker at work; at the end it is told to stop, and has stopped. Its lease and tick outlast the test."""
     timings = {"lease": NEVER, "tick": NEVER} | timings
-    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
         run = group.create_task(queue.run(grace=grace, **timings))
         await until(lambda: queue.worker or run.done())
         yield run
@@ -103,9 +105,10 @@ async def is_quiet(queue: Queue, *names: str) -> bool:
 
 
 def a_child(queue: Queue, valkey: Valkey, types: dict[str, int], **told: Any) -> Process:
-    """A worker process (child.py); `told` are its timings in seconds, e.g. lease=1.0. Its tick outlasts the test."""
-    told = {"tick": 3600.0, "lease": 60.0} | told
-    arguments = (valkey.url, queue.keys.prefix, json.dumps({"types": types} | told))
+    """A worker process (child.py); `told` are its timings in seconds, e.g. lease=1.0, and `url` another way to its Redis. Its
+    tick outlasts the test."""
+    told = {"tick": 3600.0, "lease": 60.0, "url": valkey.url} | told
+    arguments = (told.pop("url"), queue.keys.prefix, json.dumps({"types": types} | told))
     return Process(*arguments, env={}, command=(sys.executable, "-m", "tests.queue.child"))
 
 
