@@ -1,4 +1,4 @@
-"""A reminder's alarm clock: its job on the queue, set by one quick try whose failure changes nothing, as the feeder sets it too."""
+"""A reminder's alarm clock: its job on the queue, set by one try whose failure changes nothing, as the feeder sets it too."""
 
 from __future__ import annotations
 

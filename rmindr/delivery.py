@@ -37,7 +37,7 @@ from rmindr.errors import StorageUnavailable
 from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, Claim, Ledger
 from rmindr.mail.letters import Contents, Letter, LetterBroken, Letters
 from rmindr.mail.smtp import Phase, Undelivered, Verdict
-from rmindr.models import WAITING, Reminder, Status
+from rmindr.models import WAITING, Kind, Reminder, Status
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -273,7 +273,9 @@ class Delivery:
         """The mark was refused: somebody has changed the reminder, or its recipient wants no mail."""
         if await self._ledger.is_welcome(claim, listed=listed):
             return Outcome(wait=timedelta(milliseconds=1), result={"skipped": "changed"})
-        await self._ledger.end(claim, Status.FAILED, "The recipient has not agreed to this, or has stopped all mail from here.")
+        await self._ledger.end(
+            claim, Status.FAILED, "The recipient has not agreed to this, or has stopped all mail from here."
+        )
         return Outcome(failed="not welcome")
 
     async def _beyond(self, claim: Claim, letter: Letter, envelope: Envelope) -> Outcome:
@@ -369,6 +371,9 @@ def _contents(claim: Claim) -> Contents:
         time_zone=claim.time_zone,
         created_at=claim.created_at,
         leaves_at=claim.claimed_at,
+        kind=Kind(claim.kind),
+        about=claim.about,
+        by=claim.by,
     )
 
 

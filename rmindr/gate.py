@@ -1,6 +1,6 @@
 """Who may remind whom: at once, when they have agreed, or not at all. Asked in the transaction that stores the reminder.
 
-Nobody can use this service to send their words to somebody who has not agreed to that; what it sends unasked is one neutral mail.
+Nobody can use this service to send their words to somebody who has not agreed to that; unasked, it sends one neutral mail.
 """
 
 from __future__ import annotations
@@ -111,9 +111,7 @@ class PeopleGate:
             connection=connection,
         )
         mail = await self._people.ask_to_confirm(connection, recipient)
-        return Admission(
-            owner=recipient.owner, status=Status.UNCONFIRMED, mails=[mail] if mail is not None else []
-        )
+        return Admission(owner=recipient.owner, status=Status.UNCONFIRMED, mails=[mail] if mail is not None else [])
 
     async def _from_person(self, connection: AsyncConnection, sender: Person, recipient: Person) -> Admission:
         owner = sender.owner
@@ -126,9 +124,7 @@ class PeopleGate:
         if self._listed(recipient.address):
             return Admission(owner=owner, status=Status.SCHEDULED)
         found = await connection.execute(
-            select(consents.c.state).where(
-                consents.c.sender_id == sender.id, consents.c.recipient_id == recipient.id
-            )
+            select(consents.c.state).where(consents.c.sender_id == sender.id, consents.c.recipient_id == recipient.id)
         )
         state = found.scalar_one_or_none()
         if state == "agreed":
@@ -148,4 +144,3 @@ async def _count(connection: AsyncConnection, whose: object, statuses: Sequence[
     statement = select(func.count()).select_from(reminders)
     counted = statement.where(whose, row.kind == Kind.REMINDER, row.status.in_(statuses))  # type: ignore[arg-type]
     return int((await connection.execute(counted)).scalar_one())
-

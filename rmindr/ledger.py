@@ -73,7 +73,8 @@ class Claim:
     created_at: datetime
     kind: Kind
     about: str
-    owner: str
+    # Who set it, where that is another than who reads it.
+    by: str | None
     first_tried_at: datetime
     letter: bytes | None
     claimed_at: datetime
@@ -222,7 +223,7 @@ def _claim(lease_end: Any, *, marked: bool) -> Update:
     whose = row.marked_at.is_not(None) if marked else row.marked_at.is_(None)
     free = and_(row.status.in_(WAITING), row.next_at <= now())
     crashed = case((row.status == Status.SENDING, 1), else_=0)
-    columns = [row[field.name] for field in fields(Claim) if field.name != "claimed_at"]
+    columns = [row[field.name] for field in fields(Claim) if field.name not in ("claimed_at", "by")]
     return (
         update(reminders)
         .where(row.id == bindparam("of_id"), row.rev == bindparam("of_rev"), or_(free, and_(lapsed, whose)))
@@ -240,7 +241,7 @@ def _claim(lease_end: Any, *, marked: bool) -> Update:
                 ', "attempt": ', sql_cast(row.attempt + 1, Text), case((crashed == 1, ', "after_loss": true'), else_="")
             ),
         )
-        .returning(*columns, type_coerce(now(), Instant).label("claimed_at"))
+        .returning(*columns, _by.label("by"), type_coerce(now(), Instant).label("claimed_at"))
     )
 
 
@@ -253,6 +254,12 @@ _consents: Final = cast(Table, Consent.__table__)  # type: ignore[attr-defined]
 _reader: Final = _people.alias("reader")
 _sender: Final = _people.alias("sender")
 _is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
+_by: Final = (
+    select(_sender.c.address)
+    .where(_sender.c.owner == row.owner, _sender.c.mailbox != func.lower(row.recipient))
+    .correlate(reminders)
+    .scalar_subquery()
+)
 _agreed: Final = (
     exists()
     .select_from(_consents.join(_sender, _sender.c.id == _consents.c.sender_id))

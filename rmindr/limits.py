@@ -1,7 +1,7 @@
 """How much one address, sender, domain, client or the whole instance may ask for: counted in SQL, by all processes together.
 
-A limit of 20 an hour lets 20 come at once and one more every three minutes (the generic cell rate algorithm): its whole state is
-the instant by which what was taken will be free again.
+A limit of 20 an hour lets 20 come at once and one more every three minutes (the generic cell rate algorithm): its whole state
+is the instant by which what was taken will be free again.
 """
 
 from __future__ import annotations

@@ -221,9 +221,7 @@ class People:
     async def unblock(self, id: UUID) -> None:
         """Mail may go to them again, as before. Raises StorageUnavailable."""
         async with self._database.statements() as connection:
-            await connection.execute(
-                update(people).where(_person.id == id).values(blocked_at=None, blocked_why=None)
-            )
+            await connection.execute(update(people).where(_person.id == id).values(blocked_at=None, blocked_why=None))
 
     async def refuse(self, sender_owner: str, recipient_id: UUID) -> None:
         """No more reminders from this sender to this recipient. Raises StorageUnavailable."""
@@ -331,9 +329,7 @@ def until(purpose: Purpose, clock: datetime) -> datetime:
 
 
 def _usable(purpose: Purpose, id: UUID) -> Any:
-    return and_(
-        links.c.id == id, links.c.purpose == purpose, links.c.used_at.is_(None), links.c.expires_at > now()
-    )
+    return and_(links.c.id == id, links.c.purpose == purpose, links.c.used_at.is_(None), links.c.expires_at > now())
 
 
 def _awaited(person: Person, by: Person | None) -> Any:

@@ -132,9 +132,7 @@ class Reminders:
             await self._alarms.set(each)
         return reminder
 
-    def _values(
-        self, draft: Draft, asked: Asked, owner: str, status: Status, idem_key: str | None
-    ) -> dict[str, Any]:
+    def _values(self, draft: Draft, asked: Asked, owner: str, status: Status, idem_key: str | None) -> dict[str, Any]:
         clock = self._clock()
         return {
             "id": new_id(),

@@ -348,7 +348,9 @@ class Settings(QueueSettings):
             )
         if self.access == "confirmed":
             if self.public_url is None and "DYNO" not in os.environ:
-                problems["RMINDR_PUBLIC_URL"] = "is missing, e.g. https://remind.example.org: links in mails begin with it"
+                problems["RMINDR_PUBLIC_URL"] = (
+                    "is missing, e.g. https://remind.example.org: links in mails begin with it"
+                )
             if self.secret_key is None:
                 problems["RMINDR_SECRET_KEY"] = "is missing; make one with `openssl rand -base64 48`"  # noqa: S105
             if self.sender[1].endswith("@localhost.localdomain"):

@@ -89,9 +89,7 @@ class Tokens:
             if found is None:
                 return None
             stale = or_(_row.used_at.is_(None), _row.used_at < now() - round(_NOTED_EVERY.total_seconds() * 1000))
-            await connection.execute(
-                update(tokens).where(_row.id == found["token_id"], stale).values(used_at=now())
-            )
+            await connection.execute(update(tokens).where(_row.id == found["token_id"], stale).values(used_at=now()))
         person = Person(**{column.name: found[column.name] for column in people.c})
         return Bearer(token=found["token_id"], person=person, scopes=frozenset(found["scopes"].split()))
 
@@ -103,8 +101,6 @@ class Tokens:
 
     async def revoke(self, person: Person, id: UUID) -> bool:
         """End a token, at once; False where it is not this person's, or has ended."""
-        statement = update(tokens).where(
-            _row.id == id, _row.person_id == person.id, _row.revoked_at.is_(None)
-        )
+        statement = update(tokens).where(_row.id == id, _row.person_id == person.id, _row.revoked_at.is_(None))
         async with self._database.statements() as connection:
             return (await connection.execute(statement.values(revoked_at=now()))).rowcount > 0

@@ -20,11 +20,13 @@ from rmindr.facts import Facts
 from rmindr.feeder import Feeder, Pace
 from rmindr.ledger import Ledger
 from rmindr.mail.letters import Letters
+from rmindr.mail.links import MailLinks
 from rmindr.mail.smtp import Patience, Transport
 from rmindr.outage import MailOutage
 from rmindr.queue import Abandon, Context, Job, Queue, Retry
 from rmindr.queue.events import EVENTS
 from rmindr.settings import Settings, smtp_server
+from rmindr.signing import Signer
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +75,7 @@ async def work(
                 name=name,
                 address=address,
                 bounces_to=settings.bounce_address or address,
-                public_url=settings.public_url,
+                links=_links(settings),
             ),
             Witness(queue.redis, queue.keys.prefix),
             policy,
@@ -141,6 +143,13 @@ def _policy(settings: Settings) -> Policy:
         outage_wait=settings.scaled(30),
         time_scale=settings.timing_scale,
     )
+
+
+def _links(settings: Settings) -> MailLinks | None:
+    """What mails link to; without a key that the web tier has, too, or a name for it, they carry no links."""
+    if settings.public_url is None or not settings.secret_keys:
+        return None
+    return MailLinks(settings.public_url, Signer(settings.secret_keys))
 
 
 def _pace(settings: Settings) -> Pace:

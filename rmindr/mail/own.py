@@ -39,7 +39,10 @@ def _confirm(about: Mapping[str, Any], links: MailLinks) -> OwnWords:
         ],
         button="It is my address",
         link=links.of_link(Purpose.CONFIRM, about["link"]),
-        after=["It works for two days.", "If it was not you, there is nothing to do: no reminder comes without your yes."],
+        after=[
+            "It works for two days.",
+            "If it was not you, there is nothing to do: no reminder comes without your yes.",
+        ],
     )
 
 

@@ -12,7 +12,7 @@ from rmindr.queue_commands import acting, looking, steering, watching
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The queue on REDIS_URL under RMINDR_QUEUE_PREFIX: look, act, steer. Every word prints --json, too.",
+    help="Look at the queue, act on it, steer it: the one on REDIS_URL. Every word prints --json, too.",
 )
 for words in (looking.app, acting.app, steering.app, watching.app):
     app.add_typer(words)
