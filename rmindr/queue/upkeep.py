@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 BEAT: Final = timedelta(seconds=20)
 SILENCE: Final = timedelta(seconds=60)
 # How often one of the workers counts the sets against each other.
-_COUNTED_EVERY: Final = timedelta(seconds=30)
+_COUNTED_EVERY: Final = timedelta(minutes=1)
 
 
 class Crew(Protocol):

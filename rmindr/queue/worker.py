@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 LEASE: Final = timedelta(seconds=60)
 # How long a lost hint may delay a job.
-TICK: Final = timedelta(seconds=5)
+TICK: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

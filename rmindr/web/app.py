@@ -41,8 +41,8 @@ from rmindr.web.problems import answer_errors
 from rmindr.web.templating import templates
 from rmindr.web.visitors import Visitors
 
-# A POST waits for the queue at most this long; the feeder does what it could not.
-_QUEUE_PATIENCE: Final = timedelta(seconds=0.5)
+# For those who look after the queue; a POST waits less long for it (reminders.py).
+_QUEUE_PATIENCE: Final = timedelta(seconds=3)
 
 
 def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:

@@ -212,7 +212,7 @@ async def test_nothing_that_is_clicked_is_too_small(
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-async def test_nothing_is_wider_than_a_screen_of_320_pixels(
+async def test_nothing_is_wider_than_the_screen_from_320_pixels_up(
     visit: Visit, site: Site, states: dict[str, str], scripts: bool
 ) -> None:
     found = {}
@@ -220,9 +220,11 @@ async def test_nothing_is_wider_than_a_screen_of_320_pixels(
         for name, open_it in (await every_page(site, states)).items():
             if scripts or open_it not in (empty, twice):
                 await open_it(visitor)
-                found[name] = await visitor.page.evaluate(TOO_WIDE)
+                for width in (390, 480, 768, 320):
+                    await visitor.page.set_viewport_size({"width": width, "height": 640})
+                    found[name, width] = await visitor.page.evaluate(TOO_WIDE)
 
-    assert found == {name: [] for name in found}
+    assert found == {place: [] for place in found}
 
 
 async def test_text_of_twice_the_size_fits(visit: Visit, site: Site, states: dict[str, str]) -> None:

@@ -415,7 +415,9 @@ async def test_three_worker_processes_through_kills_make_each_instant_once(live_
         await eventually(partial(all_ended, live_queue))
 
     when = [at for _, at in await made(live_queue, State.COMPLETE)]
-    assert when == [first + timedelta(seconds=n) for n in range(len(when))]
+    # Two that a busy machine finds past at once make one job, for the earlier of them; no instant makes two.
+    assert when == sorted(set(when))
+    assert {(at - first) % timedelta(seconds=1) for at in when} == {timedelta(0)}
 
 
 # What nobody can read, and what only others can
