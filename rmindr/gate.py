@@ -5,11 +5,12 @@ Nobody can use this service to send their words to somebody who has not agreed t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rmindr import limits
@@ -52,6 +53,9 @@ class Gate(Protocol):
     async def admit(self, connection: AsyncConnection, asker: Asker, draft: Draft) -> Admission:
         """How this one may be stored. Raises InvalidDraft, TooMany."""
 
+    async def count(self, connection: AsyncConnection, asker: Asker) -> None:
+        """One more mail at somebody's wish. Raises TooMany."""
+
 
 class OpenGate:
     """Whoever reaches the service may remind anybody: for one machine alone, whose mail goes nowhere."""
@@ -63,6 +67,9 @@ class OpenGate:
     async def admit(self, connection: AsyncConnection, asker: Asker, draft: Draft) -> Admission:
         """At once."""
         return Admission(owner="", status=Status.SCHEDULED)
+
+    async def count(self, connection: AsyncConnection, asker: Asker) -> None:
+        """As many as anybody likes."""
 
 
 class PeopleGate:
@@ -84,33 +91,40 @@ class PeopleGate:
 
     async def admit(self, connection: AsyncConnection, asker: Asker, draft: Draft) -> Admission:
         """At once to oneself, to a listed address, to whoever has agreed; else when they have, which they are asked once."""
-        asked = [(limits.BY_CLIENT, asker.client)]
-        if asker.person is not None:
-            asked.append((limits.BY_SENDER, asker.person.owner))
-        await self._limits.take(*asked, connection=connection)
+        await self.count(connection, asker)
         recipient = await self._people.lock(connection, draft.to)
         if asker.person is None:
             return await self._from_nobody(connection, asker, recipient)
-        if await _count(connection, row.recipient == recipient.address, WAITING) >= _PENDING_AT_MOST:
+        mine = and_(row.owner == asker.person.owner, func.lower(row.recipient) == recipient.mailbox)
+        if await _count(connection, mine, WAITING) >= _PENDING_AT_MOST:
             raise TooMany(f"{_PENDING_AT_MOST} reminders that wait for one address", DAY)
         return await self._from_person(connection, asker.person, recipient)
 
+    async def count(self, connection: AsyncConnection, asker: Asker) -> None:
+        """So many a day for each person; for whoever is not known, so many an hour from one place."""
+        one = (limits.BY_SENDER, asker.person.owner) if asker.person is not None else (limits.BY_CLIENT, asker.client)
+        await self._limits.take(one, connection=connection)
+
     async def _from_nobody(self, connection: AsyncConnection, asker: Asker, recipient: Person) -> Admission:
         """Nobody is signed in, so the address is taken for the sender's own."""
-        if recipient.blocked_at is not None:
-            return Admission(owner=recipient.owner, status=None)
         if self._listed(recipient.address):
-            return Admission(owner=recipient.owner, status=Status.SCHEDULED)
-        unconfirmed = await _count(connection, row.owner == recipient.owner, (Status.UNCONFIRMED,))
-        if unconfirmed >= _UNCONFIRMED_AT_MOST:
-            return Admission(owner=recipient.owner, status=None)
+            blocked = recipient.blocked_at is not None
+            return Admission(owner=recipient.owner, status=None if blocked else Status.SCHEDULED)
+        # Counted for every address, or the limits would tell which are known.
         await self._limits.take(
             (limits.ASKED_BY_CLIENT, asker.client),
             (limits.ASKED_OF_DOMAIN, counted_as(recipient.address).rpartition("@")[2]),
             (limits.ASKED_BY_ALL, ""),
             connection=connection,
         )
-        mail = await self._people.ask_to_confirm(connection, recipient)
+        unconfirmed = await _count(connection, row.owner == recipient.owner, (Status.UNCONFIRMED,))
+        if recipient.blocked_at is not None or unconfirmed >= _UNCONFIRMED_AT_MOST:
+            return Admission(owner=recipient.owner, status=None)
+        mail = None
+        # `me+1@` and `me+2@` are one mailbox: beyond so many mails a day it gets none, and nobody is told.
+        with contextlib.suppress(TooMany):
+            await self._limits.take((limits.ASKED_OF_MAILBOX, counted_as(recipient.address)), connection=connection)
+            mail = await self._people.ask_to_confirm(connection, recipient)
         return Admission(owner=recipient.owner, status=Status.UNCONFIRMED, mails=[mail] if mail is not None else [])
 
     async def _from_person(self, connection: AsyncConnection, sender: Person, recipient: Person) -> Admission:
@@ -119,19 +133,19 @@ class PeopleGate:
             if recipient.blocked_at is not None:
                 raise InvalidDraft({"to": "gets no more mail from here, as you asked; start it again on your own page"})
             return Admission(owner=owner, status=Status.SCHEDULED)
-        if recipient.blocked_at is not None:
-            return Admission(owner=owner, status=Status.UNCONFIRMED)
-        if self._listed(recipient.address):
+        blocked = recipient.blocked_at is not None
+        if self._listed(recipient.address) and not blocked:
             return Admission(owner=owner, status=Status.SCHEDULED)
         found = await connection.execute(
             select(consents.c.state).where(consents.c.sender_id == sender.id, consents.c.recipient_id == recipient.id)
         )
         state = found.scalar_one_or_none()
-        if state == "agreed":
+        if state == "agreed" and not blocked:
             return Admission(owner=owner, status=Status.SCHEDULED)
         mail = None
         if state is None:
             await self._limits.take(
+                (limits.ASKED_OF_MAILBOX, counted_as(recipient.address)),
                 (limits.ASKED_OF_DOMAIN, counted_as(recipient.address).rpartition("@")[2]),
                 (limits.ASKED_BY_ALL, ""),
                 connection=connection,

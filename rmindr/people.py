@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rmindr.alarms import Alarms
@@ -174,15 +174,34 @@ class People:
             )
             return Asked(person=person, by=by, waiting=[Reminder(**each) for each in found.mappings()])
 
-    async def confirm(self, token: str) -> SignedIn:
-        """The address is theirs: what waited for that is scheduled, and this browser is signed in.
-
-        Raises BadToken, StorageUnavailable."""
-        return await self._enter(Purpose.CONFIRM, token)
+    async def confirm(self, token: str, wanted: Collection[UUID]) -> SignedIn:
+        """The address is theirs: what waited for that and is `wanted` is scheduled, the rest cancelled, as somebody else may
+        have asked for it; and this browser is signed in. Raises BadToken, StorageUnavailable."""
+        async with self._database.transaction() as connection:
+            signed_in = await self._enter(connection, Purpose.CONFIRM, token)
+            freed = await self._free(connection, signed_in.person, None, wanted)
+            await self._drop(connection, signed_in.person)
+            if freed and signed_in.person.time_zone == "UTC":
+                # Nobody has said where they live: where their first reminder is meant.
+                values = {"time_zone": freed[0].time_zone}
+                await connection.execute(update(people).where(_person.id == signed_in.person.id).values(**values))
+        for reminder in freed:
+            await self._alarms.set(reminder)
+        return signed_in
 
     async def sign_in(self, token: str) -> SignedIn:
-        """This browser is signed in. Raises BadToken, StorageUnavailable."""
-        return await self._enter(Purpose.SIGN_IN, token)
+        """This browser is signed in. What waits for a confirmation goes on waiting: they have not seen it yet.
+
+        Raises BadToken, StorageUnavailable."""
+        async with self._database.transaction() as connection:
+            return await self._enter(connection, Purpose.SIGN_IN, token)
+
+    async def want(self, person: Person, id: UUID) -> None:
+        """One of those that wait is wanted, says its owner, who is signed in. Raises StorageUnavailable."""
+        async with self._database.transaction() as connection:
+            freed = await self._free(connection, person, None, [id])
+        for reminder in freed:
+            await self._alarms.set(reminder)
 
     async def decide(self, token: str, *, agreed: bool) -> Asked:
         """May the other person remind this one? What waited for a yes is scheduled; a no is for ever, and says so to nobody.
@@ -201,7 +220,8 @@ class People:
             if agreed:
                 # Whoever could press this button reads the mail there.
                 await self._note_confirmed(connection, asked.person.id)
-            freed = await self._free(connection, asked.person, asked.by) if agreed else []
+            shown = [each.id for each in asked.waiting]
+            freed = await self._free(connection, asked.person, asked.by, shown) if agreed else []
         for reminder in freed:
             await self._alarms.set(reminder)
         return asked
@@ -211,24 +231,34 @@ class People:
         async with self._database.statements() as connection:
             await connection.execute(delete(sessions).where(sessions.c.secret_hash == hashed(secret)))
 
-    async def block(self, id: UUID, why: str) -> None:
-        """No mail to this person any more, whoever asks. Raises StorageUnavailable."""
-        async with self._database.statements() as connection:
+    async def block(self, address: str, why: str) -> Person:
+        """No mail to whoever reads it there any more, whoever asks. Raises StorageUnavailable."""
+        async with self._database.transaction() as connection:
+            person = await self.lock(connection, address)
             await connection.execute(
-                update(people).where(_person.id == id).values(blocked_at=now(), blocked_why=why[:200])
+                update(people).where(_person.id == person.id).values(blocked_at=now(), blocked_why=why[:200])
             )
+        return person
+
+    async def move(self, person: Person, time_zone: str) -> None:
+        """Their days are those of this zone. Raises StorageUnavailable."""
+        async with self._database.statements() as connection:
+            await connection.execute(update(people).where(_person.id == person.id).values(time_zone=time_zone))
 
     async def unblock(self, id: UUID) -> None:
         """Mail may go to them again, as before. Raises StorageUnavailable."""
         async with self._database.statements() as connection:
             await connection.execute(update(people).where(_person.id == id).values(blocked_at=None, blocked_why=None))
 
-    async def refuse(self, sender_owner: str, recipient_id: UUID) -> None:
+    async def sender_of(self, reminder: UUID) -> Person | None:
+        """Whoever set this reminder; None where that is nobody known. Raises StorageUnavailable."""
+        return await self._one(select(*_person).join(reminders, row.owner == _person.owner).where(row.id == reminder))
+
+    async def refuse(self, sender: Person, recipient: Person) -> None:
         """No more reminders from this sender to this recipient. Raises StorageUnavailable."""
         async with self._database.statements() as connection:
-            sender = select(_person.id).where(_person.owner == sender_owner).scalar_subquery()
             refusal = self._database.insert(consents).values(
-                sender_id=sender, recipient_id=recipient_id, state="refused", asked_at=now(), decided_at=now()
+                sender_id=sender.id, recipient_id=recipient.id, state="refused", asked_at=now(), decided_at=now()
             )
             await connection.execute(
                 refusal.on_conflict_do_update(
@@ -237,34 +267,41 @@ class People:
                 )
             )
 
-    async def _enter(self, purpose: Purpose, token: str) -> SignedIn:
+    async def _enter(self, connection: AsyncConnection, purpose: Purpose, token: str) -> SignedIn:
         secret = secrets.token_urlsafe(32)
-        async with self._database.transaction() as connection:
-            link = await self._use(connection, purpose, token)
-            await self._note_confirmed(connection, link.person_id)
-            found = await connection.execute(select(*_person).where(_person.id == link.person_id))
-            person = Person(**found.mappings().one())
-            await connection.execute(
-                insert(sessions).values(
-                    secret_hash=hashed(secret),
-                    person_id=person.id,
-                    created_at=now(),
-                    expires_at=now() + _ms(SESSION),
-                )
+        link = await self._use(connection, purpose, token)
+        await self._note_confirmed(connection, link.person_id)
+        found = await connection.execute(select(*_person).where(_person.id == link.person_id))
+        person = Person(**found.mappings().one())
+        await connection.execute(
+            insert(sessions).values(
+                secret_hash=hashed(secret), person_id=person.id, created_at=now(), expires_at=now() + _ms(SESSION)
             )
-            freed = await self._free(connection, person, None)
-        for reminder in freed:
-            await self._alarms.set(reminder)
+        )
         return SignedIn(person=person, secret=secret)
 
     async def _note_confirmed(self, connection: AsyncConnection, id: UUID) -> None:
+        """Their address is theirs; whoever answers may be asked again from another browser."""
+        confirmed = func.coalesce(_person.confirmed_at, now())
         await connection.execute(
-            update(people).where(_person.id == id, _person.confirmed_at.is_(None)).values(confirmed_at=now())
+            update(people).where(_person.id == id).values(confirmed_at=confirmed, asked_at=None, asked_times=0)
         )
 
-    async def _free(self, connection: AsyncConnection, person: Person, by: Person | None) -> Sequence[Reminder]:
-        """What waited for this answer waits for its time now; what is past its time was missed."""
-        awaited = _awaited(person, by)
+    async def _drop(self, connection: AsyncConnection, person: Person) -> None:
+        """What waited for this person's word and was not wanted."""
+        why = "It was not wanted when the address was confirmed."
+        await connection.execute(
+            update(reminders)
+            .where(_awaited(person, None))
+            .values(status=Status.CANCELLED, reason=why, updated_at=now(), timeline=noted()),
+            {"note": note("cancelled", reason=why)},
+        )
+
+    async def _free(
+        self, connection: AsyncConnection, person: Person, by: Person | None, wanted: Collection[UUID]
+    ) -> Sequence[Reminder]:
+        """What waited for this answer, and was shown beside it, waits for its time now; what is past its time was missed."""
+        awaited = and_(_awaited(person, by), row.id.in_(wanted))
         why = "Its time had passed before it was agreed to."
         await connection.execute(
             update(reminders)
@@ -335,7 +372,7 @@ def _usable(purpose: Purpose, id: UUID) -> Any:
 def _awaited(person: Person, by: Person | None) -> Any:
     """The reminders that wait for this person's word: their own, or those of `by` to them."""
     theirs = row.owner == (person if by is None else by).owner
-    to_them = row.recipient == person.address
+    to_them = func.lower(row.recipient) == person.mailbox
     return and_(row.status == Status.UNCONFIRMED, row.kind == Kind.REMINDER, theirs, to_them)
 
 

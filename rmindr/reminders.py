@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -28,34 +28,30 @@ from rmindr.gate import Asker, Gate
 from rmindr.ledger import note, noted, reminders, row
 from rmindr.models import WAITING, Kind, Reminder, Status, new_id
 
-_CHANGEABLE: Final = or_(
+CHANGEABLE: Final = or_(
     row.status.in_((Status.UNCONFIRMED, *WAITING)),
     and_(row.status == Status.SENDING, row.marked_at.is_(None)),
 )
 # Whoever is about to send the old revision holds an old fence from here on.
-_CHANGE: Final = (
-    update(reminders)
-    .where(_CHANGEABLE)
-    .values(
-        rev=row.rev + 1,
-        fence=row.fence + 1,
-        attempt=0,
-        crashes=0,
-        ambiguous=0,
-        reason=None,
-        queued_rev=None,
-        lease_until=None,
-        marked_at=None,
-        letter=None,
-        first_tried_at=None,
-        updated_at=now(),
-        timeline=noted(),
-    )
-)
+REVISED: Final[Mapping[str, Any]] = {
+    "rev": row.rev + 1,
+    "fence": row.fence + 1,
+    "attempt": 0,
+    "crashes": 0,
+    "ambiguous": 0,
+    "reason": None,
+    "queued_rev": None,
+    "lease_until": None,
+    "marked_at": None,
+    "letter": None,
+    "first_tried_at": None,
+    "updated_at": now(),
+    "timeline": noted(),
+}
+_CHANGE: Final = update(reminders).where(CHANGEABLE).values(**REVISED)
 # An edit confirms nothing.
 _EDITED: Final = case((row.status == Status.UNCONFIRMED, Status.UNCONFIRMED), else_=Status.SCHEDULED)
 _INSERT: Final = insert(reminders).returning(*row)
-_FIND: Final = select(*row).where(row.id == bindparam("of_id"))
 _BY_KEY: Final = select(*row).where(row.owner == bindparam("of_owner"), row.idem_key == bindparam("of_key"))
 
 
@@ -155,7 +151,7 @@ class Reminders:
     async def find(self, id: UUID, eyes: Eyes) -> Reminder:
         """The reminder. Raises ReminderNotFound, for those who may not see it, too; StorageUnavailable."""
         async with self._database.statements() as connection:
-            reminder = _one(await connection.execute(_FIND.where(eyes.sees), {"of_id": id}))
+            reminder = one(await connection.execute(select(*row).where(row.id == id, eyes.sees)))
         if reminder is None:
             raise ReminderNotFound
         return reminder
@@ -223,7 +219,7 @@ class Reminders:
     ) -> Reminder | None:
         """A new revision; None where it has changed since it was seen, or cannot be changed."""
         statement = _CHANGE.where(row.id == seen.id, row.rev == seen.rev).values(**values)
-        return _one(await connection.execute(statement.returning(*row), {"note": note(event)}))
+        return one(await connection.execute(statement.returning(*row), {"note": note(event)}))
 
     async def _require_changeable(self, seen: Reminder, eyes: Eyes) -> None:
         """After a change that was refused: whether it is worth another look. Raises TooLate, ReminderNotFound."""
@@ -253,14 +249,14 @@ class Reminders:
 
     async def _by_key(self, owner: str, idem_key: str, asked: Asked) -> Reminder | None:
         async with self._database.statements() as connection:
-            known = _one(await connection.execute(_BY_KEY, {"of_owner": owner, "of_key": idem_key}))
+            known = one(await connection.execute(_BY_KEY, {"of_owner": owner, "of_key": idem_key}))
         if known is not None and known.idem_hash != _fingerprint(asked):
             raise KeyReused
         return known
 
 
 def _is_changeable(reminder: Reminder) -> bool:
-    """As _CHANGEABLE has it: what was refused a moment ago may have been put off since."""
+    """As CHANGEABLE has it: what was refused a moment ago may have been put off since."""
     if reminder.status == Status.SENDING:
         return reminder.marked_at is None
     return reminder.status in (Status.UNCONFIRMED, *WAITING)
@@ -275,7 +271,8 @@ def _created(clock: datetime) -> str:
     return json.dumps({"at": int(clock.timestamp() * 1000), "event": "created"}) + "\n"
 
 
-def _one(result: Result[Any]) -> Reminder | None:
+def one(result: Result[Any]) -> Reminder | None:
+    """The reminder that was found or changed, if one was."""
     found = result.mappings().one_or_none()
     return None if found is None else _reminder(found)
 

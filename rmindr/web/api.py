@@ -82,15 +82,12 @@ async def create(
     """Answered with 201, it is committed: it will be handed to the mail server, never early, or be shown as failed with
     the reason. Answered with 202, it waits until whoever reads the mail at `to` has agreed; whoever shows no token is told
     no more. The same `Idempotency-Key` with the same body answers the same reminder."""
-    reminder = await books.schedule(asked(body), visitor.asker, idem_key=idempotency_key)
-    if reminder is not None and reminder.status != Status.UNCONFIRMED:
-        response.headers["Location"] = f"/api/reminders/{reminder.id}"
-        return shown(reminder)
-    response.status_code = 202
-    if reminder is None or visitor.person is None:
-        # Whether the address is known, has stopped all mail, or was asked often enough: one answer.
+    reminder = await books.schedule(asked(body), visitor.asker, idem_key=visitor.key(idempotency_key))
+    if reminder is None or visitor.is_blind_to(reminder):
+        response.status_code = 202
         return Accepted()
-    response.headers["Location"] = f"/api/reminders/{reminder.id}"
+    response.status_code = 202 if reminder.status == Status.UNCONFIRMED else 201
+    response.headers["Location"] = visitor.place_of(reminder, "/api/reminders")
     return shown(reminder)
 
 

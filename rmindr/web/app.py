@@ -14,10 +14,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from rmindr import __version__
+from rmindr.afterwards import Afterwards
 from rmindr.alarms import Alarms
 from rmindr.database import Database
 from rmindr.gate import OpenGate, PeopleGate
+from rmindr.leaving import Leaving
 from rmindr.limits import Limits
+from rmindr.lists import Lists
 from rmindr.mail.inbox import Inbox
 from rmindr.people import People
 from rmindr.queue import Queue
@@ -25,7 +28,7 @@ from rmindr.reminders import Reminders
 from rmindr.settings import Settings
 from rmindr.signing import Signer
 from rmindr.tokens import Tokens
-from rmindr.web import api, health, inbox, pages, queue_acts, queue_api, queue_ui
+from rmindr.web import api, doors, health, inbox, my_reminders, one_reminder, pages, queue_acts, queue_api, queue_ui
 from rmindr.web.access import Operators
 from rmindr.web.guards import (
     BodyLimit,
@@ -93,7 +96,15 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.state.operators = Operators(everybody=local, token=settings.admin_token)
     kue = queue_api.create_api(app.state.operators)
     of_queue = (queue_ui.router, queue_acts.router)
-    for router in (api.router, pages.router, health.router, *of_queue, *([inbox.router] if mails is not None else [])):
+    own = (doors.router, one_reminder.router, my_reminders.router)
+    for router in (
+        api.router,
+        pages.router,
+        *own,
+        health.router,
+        *of_queue,
+        *([inbox.router] if mails is not None else []),
+    ):
         app.include_router(router)
     app.mount(queue_api.PATH, kue)
     app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
@@ -120,9 +131,16 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
     local = settings.access == "open"
     gate = OpenGate() if local else PeopleGate(people, counted, settings.recipients.allow)
     app.state.signer, app.state.people, app.state.limits, app.state.tokens = signer, people, counted, Tokens(database)
-    app.state.reminders = Reminders(database, alarms, gate)
+    app.state.reminders = books = Reminders(database, alarms, gate)
+    app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
+    app.state.leaving = Leaving(database)
     app.state.visitors = Visitors(
-        None if local else people, app.state.tokens, https=https, trusted_proxies=settings.trusted_proxies or 0
+        None if local else people,
+        app.state.tokens,
+        signer,
+        settings.recipients.allow,
+        https=https,
+        trusted_proxies=settings.trusted_proxies or 0,
     )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request
@@ -18,13 +17,14 @@ from fastapi.responses import RedirectResponse, Response
 from rmindr import times
 from rmindr.drafts import Asked, subject_from
 from rmindr.errors import InvalidDraft, StorageUnavailable, TooLate
-from rmindr.models import FINAL, WAITING, Reminder, Status
+from rmindr.models import Reminder
 from rmindr.reminders import Reminders
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books, preview_of
 from rmindr.web.bodies import form_fields
+from rmindr.web.here import CHANGEABLE, AtReminder, of_reminder
 from rmindr.web.problems import RETRY_AFTER_S
-from rmindr.web.templating import lateness, page
+from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage
 
 router = APIRouter(include_in_schema=False)
@@ -42,7 +42,6 @@ _SHOWN_AT: Final = {
     "to": "to",
     "subject": "subject",
 }
-_CHANGEABLE: Final = (Status.UNCONFIRMED, *WAITING)
 
 
 @dataclass
@@ -93,10 +92,9 @@ async def schedule(request: Request, books: Books, visitor: AtPage) -> Response:
         return _form_page(request, form.refused(error.problems))
     except StorageUnavailable:
         return _not_saved(request, form)
-    if visitor.person is None and (reminder is None or reminder.status == Status.UNCONFIRMED):
+    if reminder is None or visitor.is_blind_to(reminder):
         return page(request, "asked.html", code=202, to=fields["to"].strip())
-    assert reminder is not None  # noqa: S101  (kept back without a word only from whoever is nobody)
-    return RedirectResponse(f"/reminders/{reminder.id}", 303)
+    return RedirectResponse(visitor.place_of(reminder, "/reminders"), 303)
 
 
 @router.post("/preview", dependencies=[Depends(require_own_page)])
@@ -105,25 +103,25 @@ async def preview(request: Request, books: Books) -> Response:
     return await _preview(request, books)
 
 
-@router.get("/reminders/{id}")
-async def reminder(id: UUID, request: Request, books: Books, visitor: AtPage) -> Response:
-    """One reminder as it stands."""
-    return _reminder_page(request, await books.find(id, visitor.eyes))
-
-
-@router.post("/reminders/{id}/cancel", dependencies=[Depends(require_own_page)])
-async def cancel(id: UUID, books: Books, visitor: AtPage) -> Response:
-    """Cancel it, and show it so."""
-    await books.cancel(id, visitor.eyes)
-    return RedirectResponse(f"/reminders/{id}", 303)
-
-
-@router.get("/reminders/{id}/edit")
-async def edit_form(id: UUID, request: Request, books: Books, visitor: AtPage) -> Response:
+@of_reminder(router, "GET", "/edit")
+async def edit_form(request: Request, books: Books, here: AtReminder) -> Response:
     """The form, filled with the reminder."""
-    found = await books.find(id, visitor.eyes)
-    if found.status not in _CHANGEABLE:
+    found = await books.find(here.id, here.eyes)
+    if found.status not in CHANGEABLE:
         raise TooLate(found.status)
+    return _form_page(request, _filled(found), act=here.path)
+
+
+@of_reminder(router, "GET", "/copy")
+async def copy(request: Request, books: Books, here: AtReminder) -> Response:
+    """The form for another one like it."""
+    form = _filled(await books.find(here.id, here.eyes))
+    form.values = {**form.values, "was": "", "key": secrets.token_urlsafe(16)}
+    return _form_page(request, form)
+
+
+def _filled(found: Reminder) -> Form:
+    """The form as it would have been typed for this reminder."""
     local = found.due_at.astimezone(ZoneInfo(found.time_zone))
     values = dict.fromkeys(_FIELDS, "") | {
         "to": found.recipient,
@@ -138,28 +136,28 @@ async def edit_form(id: UUID, request: Request, books: Books, visitor: AtPage) -
     if folds is not None:
         values["fold"] = str(local.fold)
     values["was"] = _time_said(values)
-    return _form_page(request, Form(values, folds=folds), editing=id)
+    return Form(values, folds=folds)
 
 
-@router.post("/reminders/{id}/edit", dependencies=[Depends(require_own_page)])
-async def edit(id: UUID, request: Request, books: Books, visitor: AtPage) -> Response:
+@of_reminder(router, "POST", "/edit")
+async def edit(request: Request, books: Books, here: AtReminder) -> Response:
     """Change it, and show it so."""
     fields, form = await _typed(request)
     if form.problems:
-        return _form_page(request, form, editing=id)
+        return _form_page(request, form, act=here.path)
     try:
-        await books.edit(id, _asked(fields), visitor.eyes, visitor.asker)
+        await books.edit(here.id, _asked(fields), here.eyes, here.asker)
     except InvalidDraft as error:
-        return _form_page(request, form.refused(error.problems), editing=id)
+        return _form_page(request, form.refused(error.problems), act=here.path)
     except StorageUnavailable:
-        return _not_saved(request, form, editing=id)
-    return RedirectResponse(f"/reminders/{id}", 303)
+        return _not_saved(request, form, act=here.path)
+    return RedirectResponse(here.path, 303)
 
 
-@router.post("/reminders/{id}/preview", dependencies=[Depends(require_own_page)])
-async def preview_edit(id: UUID, request: Request, books: Books) -> Response:
+@of_reminder(router, "POST", "/preview")
+async def preview_edit(request: Request, books: Books, here: AtReminder) -> Response:
     """The form for this change again, with the instant in words."""
-    return await _preview(request, books, editing=id)
+    return await _preview(request, books, act=here.path)
 
 
 @router.get("/docs")
@@ -168,22 +166,20 @@ async def docs(request: Request) -> Response:
     return page(request, "docs.html", api=request.app.openapi())
 
 
-def _form_page(
-    request: Request, form: Form, *, fresh: bool = False, editing: UUID | None = None, code: int = 200
-) -> Response:
+def _form_page(request: Request, form: Form, *, fresh: bool = False, act: str = "", code: int = 200) -> Response:
     today = datetime.now(UTC) - timedelta(hours=12)
-    context = {"form": form, "fresh": fresh, "editing": editing, "today": f"{today:%Y-%m-%d}"}
+    context = {"form": form, "fresh": fresh, "act": act, "today": f"{today:%Y-%m-%d}"}
     return page(request, "form.html", code=422 if form.problems else code, **context)
 
 
-def _not_saved(request: Request, form: Form, editing: UUID | None = None) -> Response:
+def _not_saved(request: Request, form: Form, act: str = "") -> Response:
     form.notice = "It could not be saved just now. What you typed is still here. Try again in a moment."
-    page = _form_page(request, form, editing=editing, code=503)
+    page = _form_page(request, form, act=act, code=503)
     page.headers["Retry-After"] = str(RETRY_AFTER_S)
     return page
 
 
-async def _preview(request: Request, books: Reminders, editing: UUID | None = None) -> Response:
+async def _preview(request: Request, books: Reminders, act: str = "") -> Response:
     fields, form = await _typed(request)
     asked = _asked(fields)
     try:
@@ -193,29 +189,7 @@ async def _preview(request: Request, books: Reminders, editing: UUID | None = No
             form.preview = preview_of(books, asked).sentence
     except InvalidDraft as error:
         form.refused(error.problems)
-    return _form_page(request, form, editing=editing)
-
-
-def _reminder_page(request: Request, found: Reminder) -> Response:
-    now = datetime.now(UTC)
-    until = (found.next_at - now).total_seconds()
-    final = found.status in FINAL
-    overdue = until < 0 and not final
-    return page(
-        request,
-        "reminder.html",
-        reminder=found,
-        status=Status(found.status),
-        place=ZoneInfo(found.time_zone),
-        changeable=found.status in _CHANGEABLE,
-        distance=times.distance_in_words(abs(found.due_at - now)),
-        lateness=lateness(found.lateness_ms),
-        overdue=overdue,
-        # What scripts compare: each change of the row moves updated_at.
-        version=f"{found.rev}.{found.updated_at.timestamp()}.{overdue}",
-        # A page without scripts looks again by itself: soon when something is about to happen, seldom otherwise.
-        refresh=None if final else max(1, min(30, round(until) + 1)),
-    )
+    return _form_page(request, form, act=act)
 
 
 async def _typed(request: Request) -> tuple[dict[str, str], Form]:

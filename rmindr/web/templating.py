@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from rmindr import times
 from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT
-from rmindr.models import Status
+from rmindr.models import Reminder, Status
 from rmindr.web import queue_words
 from rmindr.web.problems import PROBLEMS, anchor
 
@@ -34,6 +34,11 @@ _EVENT_WORDS: Final = {
     "created": "Scheduled",
     "edited": "Changed",
     "cancelled": "Cancelled",
+    "confirmed": "Confirmed",
+    "done": "Done",
+    "snoozed": "Put off by a person",
+    "now": "Sent without waiting, at somebody's wish",
+    "restored": "Taken back",
     "claimed": "Attempt",
     "given back": "Handed to another worker",
     "put off": "Asked to try later",
@@ -69,6 +74,11 @@ def templates() -> Environment:
     }
     environment.filters |= {
         "words": _words,
+        "at": _at,
+        "brief": _brief,
+        "day": _day,
+        "first_line": _first_line,
+        "place": ZoneInfo,
         "clock": _clock,
         "unicode_address": _unicode_address,
         "prose": _prose,
@@ -97,6 +107,29 @@ def _words(moment: datetime, place: ZoneInfo) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(
         moment.isoformat(timespec="milliseconds"), times.in_words(moment, place)
     )
+
+
+def _at(moment: datetime, place: ZoneInfo) -> Markup:
+    """A moment of a day that is named above: its time alone."""
+    local = moment.astimezone(place)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="milliseconds"), times.in_words(moment, place), f"{local:%H:%M}"
+    )
+
+
+def _brief(moment: datetime, place: ZoneInfo) -> str:
+    """A moment on a button, e.g. `Wed 25 Nov 09:00`."""
+    return f"{moment.astimezone(place):%a %-d %b %H:%M}"
+
+
+def _day(day: date) -> str:
+    """A day as a heading."""
+    return f"{day:%A %-d %B %Y}"
+
+
+def _first_line(reminder: Reminder) -> str:
+    """What a reminder is about, in a line."""
+    return reminder.message.strip().partition("\n")[0][:200]
 
 
 def _clock(ms: int, place: ZoneInfo) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -10,9 +11,10 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from rmindr.gate import Asker
-from rmindr.models import Person
+from rmindr.models import Person, Reminder
 from rmindr.people import SESSION, People
 from rmindr.reminders import Eyes
+from rmindr.signing import Purpose, Signer
 from rmindr.tokens import Scope, Tokens
 from rmindr.web.access import client_address
 
@@ -28,19 +30,55 @@ class Visitor:
 
     asker: Asker
     eyes: Eyes
+    # Addresses that need not be asked; and who signs the link of one reminder.
+    listed: Callable[[str], bool]
+    signer: Signer
 
     @property
     def person(self) -> Person | None:
         """Whoever is signed in."""
         return self.asker.person
 
+    @property
+    def is_nobody(self) -> bool:
+        """Whether nobody is signed in, and that matters."""
+        return self.person is None and not self.eyes.everything
+
+    def key(self, given: str | None) -> str | None:
+        """An Idempotency-Key as it is kept: what nobody known has sent is no key of whoever reads the mail there."""
+        if given is None or not self.is_nobody:
+            return given
+        return f"nobody:{hashlib.sha256(given.encode()).hexdigest()}"
+
+    def is_blind_to(self, reminder: Reminder) -> bool:
+        """Whether this one may not be shown even to whoever asked for it: nobody known is told nothing of an address, be it
+        unknown, stopped, or asked often enough; but of listed ones everybody knows."""
+        return self.is_nobody and not self.listed(reminder.recipient)
+
+    def place_of(self, reminder: Reminder, under: str) -> str:
+        """Where this visitor finds a reminder that they have just made."""
+        if self.is_nobody:
+            return f"/manage/{self.signer.sign(Purpose.MANAGE, str(reminder.id))}"
+        return f"{under}/{reminder.id}"
+
 
 class Visitors:
     """The doors of one application. `people` None: it is open, and everybody sees everything."""
 
-    def __init__(self, people: People | None, tokens: Tokens, *, https: bool, trusted_proxies: int) -> None:
+    def __init__(
+        self,
+        people: People | None,
+        tokens: Tokens,
+        signer: Signer,
+        listed: Callable[[str], bool],
+        *,
+        https: bool,
+        trusted_proxies: int,
+    ) -> None:
         self._people = people
         self._tokens = tokens
+        self._signer = signer
+        self._listed = listed
         self._https = https
         self._trusted_proxies = trusted_proxies
         # With this prefix a browser takes the cookie from no other host, and never over plain HTTP.
@@ -93,9 +131,8 @@ class Visitors:
         asker = Asker(person=person, client=client_address(request.scope, self._trusted_proxies))
         # Pages say who is signed in.
         request.state.person = person
-        return Visitor(
-            asker=asker, eyes=Eyes(everything=self.everybody, owner=person.owner if person is not None else None)
-        )
+        eyes = Eyes(everything=self.everybody, owner=person.owner if person is not None else None)
+        return Visitor(asker=asker, eyes=eyes, listed=self._listed, signer=self._signer)
 
 
 def visitors_of(request: Request) -> Visitors:
