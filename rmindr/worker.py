@@ -27,6 +27,7 @@ from rmindr.queue import Abandon, Context, Job, Queue, Retry
 from rmindr.queue.events import EVENTS
 from rmindr.settings import Settings, smtp_server
 from rmindr.signing import Signer
+from rmindr.tidying import Tidying
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +84,7 @@ async def work(
             checkpoint=checkpoint,
         )
         feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings))
+        tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         EventLog().listen_to(queue)
         outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None
@@ -95,7 +97,7 @@ async def work(
         async with asyncio.TaskGroup() as group:
             aides = [
                 group.create_task(aide())
-                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, stop)
+                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
             log.info("worker started")
             try:
