@@ -264,21 +264,25 @@ _is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
 _BY: Final = select(_sender.c.address).where(
     _sender.c.owner == bindparam("of_owner"), _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
 )
-_agreed: Final = (
-    exists()
-    .select_from(_consents.join(_sender, _sender.c.id == _consents.c.sender_id))
-    .where(_consents.c.recipient_id == _reader.c.id, _sender.c.owner == row.owner, _consents.c.state == "agreed")
-    .correlate(_reader, reminders)
-)
-# Whoever has stopped all mail gets none. Mails of our own ask for what a reminder needs: a confirmed address, and that it is
-# the sender's own, or has agreed.
+
+
+def _said(state: str) -> ColumnElement[bool]:
+    """Whether the reader has said this to the sender."""
+    said = _consents.join(_sender, _sender.c.id == _consents.c.sender_id)
+    theirs = and_(_consents.c.recipient_id == _reader.c.id, _sender.c.owner == row.owner, _consents.c.state == state)
+    return exists().select_from(said).where(theirs).correlate(_reader, reminders)
+
+
+_unwilling: Final = or_(_reader.c.blocked_at.is_not(None), _said("refused"))
+# Whoever has stopped all mail, or this sender's, gets none. Mails of our own ask for what a reminder needs: a confirmed
+# address, and that it is the sender's own, or has agreed.
 _welcome: Final = and_(
-    ~exists().where(_is_reader, _reader.c.blocked_at.is_not(None)).correlate(reminders),
+    ~exists().where(_is_reader, _unwilling).correlate(reminders),
     or_(
         bindparam("listed", type_=Boolean),
         row.kind != Kind.REMINDER,
         exists()
-        .where(_is_reader, _reader.c.confirmed_at.is_not(None), or_(_reader.c.owner == row.owner, _agreed))
+        .where(_is_reader, _reader.c.confirmed_at.is_not(None), or_(_reader.c.owner == row.owner, _said("agreed")))
         .correlate(reminders),
     ),
 )

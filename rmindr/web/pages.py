@@ -25,7 +25,7 @@ from rmindr.web.bodies import form_fields
 from rmindr.web.here import CHANGEABLE, AtReminder, of_reminder
 from rmindr.web.problems import RETRY_AFTER_S
 from rmindr.web.templating import page
-from rmindr.web.visitors import AtPage
+from rmindr.web.visitors import visitors_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -81,12 +81,14 @@ async def form(request: Request) -> Response:
 
 
 @router.post("/", dependencies=[Depends(require_own_page)])
-async def schedule(request: Request, books: Books, visitor: AtPage) -> Response:
+async def schedule(request: Request, books: Books) -> Response:
     """Schedule what the form says; the same form sent twice is one reminder."""
     fields, form = await _typed(request)
     if form.problems:
         return _form_page(request, form)
     try:
+        # Not before the form is read: without a database nothing that was typed may be lost.
+        visitor = await visitors_of(request).by_cookie(request)
         reminder = await books.schedule(_asked(fields), visitor.asker, idem_key=_key(fields))
     except InvalidDraft as error:
         return _form_page(request, form.refused(error.problems))
