@@ -643,7 +643,7 @@ async def test_an_address_that_may_not_be_written_to_any_more_is_not_written_to(
     assert outcome == Outcome(failed="not welcome")
     assert found.status == Status.FAILED
     assert found.reason == "The recipient has not agreed to this, or has stopped all mail from here."
-    assert sink.sessions[0].said("DATA") == []
+    assert sink.mails == []
 
 
 @pytest.mark.parametrize("values", [{"recipient": "no address"}, {"time_zone": MISSING_ZONE}])
