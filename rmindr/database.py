@@ -17,8 +17,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import BigInteger, event
+from sqlalchemy import BigInteger, Table, event
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.postgresql.base import PGCompiler
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -99,6 +101,10 @@ class Database:
             yield cls(engine)
         finally:
             await engine.dispose()
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ON CONFLICT, in the words of this database."""
+        return (sqlite_insert if self._engine.dialect.name == "sqlite" else postgresql_insert)(table)
 
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[AsyncConnection]:

@@ -36,7 +36,7 @@ from rmindr.errors import StorageUnavailable
 from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, Claim, Ledger
 from rmindr.mail.letters import Contents, Letter, LetterBroken, Letters
 from rmindr.mail.smtp import Phase, Undelivered, Verdict
-from rmindr.models import WAITING, Reminder, Status
+from rmindr.models import WAITING, Kind, Reminder, Status
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -50,7 +50,8 @@ _TROUBLE_WAIT: Final = timedelta(seconds=10)
 class Policy:
     """What may be sent, when to stop trying, and what an unanswered dot means."""
 
-    may_write_to: Callable[[str], bool]
+    # Addresses that need not have agreed.
+    listed: Callable[[str], bool]
     lease: timedelta = timedelta(seconds=60)
     give_up_after: timedelta = timedelta(hours=24)
     missed_after: timedelta | None = None
@@ -259,14 +260,21 @@ class Delivery:
         letter = self._letters.make(_contents(claim), kept=claim.letter)
         async with self._mailer.transaction(letter) as envelope:
             self._checkpoint("rcpt_ok")
-            if not self._policy.may_write_to(claim.recipient):
-                await self._ledger.end(claim, Status.FAILED, "This service may not write to this address any more.")
-                return Outcome(failed="recipient not allowed")
             await envelope.data()
-            if not await self._ledger.mark(claim, letter.data):
-                return Outcome(wait=timedelta(milliseconds=1), result={"skipped": "changed"})
+            listed = self._policy.listed(claim.recipient)
+            if not await self._ledger.mark(claim, letter.data, listed=listed):
+                return await self._unmarked(claim, listed=listed)
             self._checkpoint("marked")
             return await _to_the_end(self._beyond(claim, letter, envelope), self._policy.last_words)
+
+    async def _unmarked(self, claim: Claim, *, listed: bool) -> Outcome:
+        """The mark was refused: somebody has changed the reminder, or its recipient wants no mail."""
+        if await self._ledger.is_welcome(claim, listed=listed):
+            return Outcome(wait=timedelta(milliseconds=1), result={"skipped": "changed"})
+        await self._ledger.end(
+            claim, Status.FAILED, "The recipient has not agreed to this, or has stopped all mail from here."
+        )
+        return Outcome(failed="not welcome")
 
     async def _beyond(self, claim: Claim, letter: Letter, envelope: Envelope) -> Outcome:
         """Past the mark: what happens here is written down, whatever else happens."""
@@ -361,6 +369,9 @@ def _contents(claim: Claim) -> Contents:
         time_zone=claim.time_zone,
         created_at=claim.created_at,
         leaves_at=claim.claimed_at,
+        kind=Kind(claim.kind),
+        about=claim.about,
+        by=claim.by,
     )
 
 

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -51,6 +52,7 @@ async def run(port: int) -> None:
                 access="open",
                 host="127.0.0.1",
                 public_url=f"http://localhost:{port}",
+                secret_key=_secret(_HOME / "secret"),
                 PORT=port,
                 DATABASE_URL=database,
                 REDIS_URL=redis_url,
@@ -67,6 +69,14 @@ async def run(port: int) -> None:
                 _welcome(port, redis_url)
                 await stopping.wait()
                 server.stop()
+
+
+def _secret(file: Path) -> str:
+    """What signs the links in mails: made once, so that they work after a restart, and read by nobody else."""
+    with contextlib.suppress(FileExistsError):
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_urlsafe(48))
+    return file.read_text()
 
 
 def _welcome(port: int, redis_url: str) -> None:

@@ -12,7 +12,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from rmindr import times
 from rmindr.errors import InvalidDraft
-from rmindr.models import Draft
+from rmindr.forms import Draft
 
 MAX_MESSAGE: Final = 4000
 MAX_SUBJECT: Final = 150
@@ -93,6 +93,14 @@ def address(text: str | None) -> str:
     if checked.ascii_email is None:
         raise ValueError("has letters before the @ that many mail servers cannot take; use an address in plain letters")
     return checked.ascii_email
+
+
+def address_or_nothing(text: str | None) -> str:
+    """The address, where it is one; for looking up, not for writing to."""
+    try:
+        return address(text)
+    except ValueError:
+        return ""
 
 
 def _message(text: str | None) -> str:

@@ -6,6 +6,8 @@ RmindrError
 ├── ReminderNotFound        no reminder under this id, or not one for these eyes
 ├── TooLate                 the mail has left, or is leaving; nothing was changed
 ├── KeyReused               an Idempotency-Key that came with another request before
+├── BadToken                a link of a mail that is not ours, is for something else, was used, or is too old
+├── TooMany                 more than a limit allows; says when one more will be
 ├── MigrationFailed         the database is not at the schema of this release, and why
 └── StorageUnavailable      the database did not answer in time; what was asked may or may not have been done
 """
@@ -13,6 +15,7 @@ RmindrError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 
 class RmindrError(Exception):
@@ -59,6 +62,23 @@ class KeyReused(RmindrError):
 
 class MigrationFailed(RmindrError):
     """The database could not be brought to the schema of this release; nothing of it was changed."""
+
+
+class BadToken(RmindrError):
+    """A link of a mail that is not ours, is for something else, has been used, or (`expired`) is too old."""
+
+    def __init__(self, *, expired: bool = False) -> None:
+        super().__init__("This link has expired." if expired else "This link does not work.")
+        self.expired = expired
+
+
+class TooMany(RmindrError):
+    """More than a limit allows; nothing was stored. `retry_after` is when one more will be."""
+
+    def __init__(self, what: str, retry_after: timedelta) -> None:
+        super().__init__(f"That is more than {what}.")
+        self.what = what
+        self.retry_after = retry_after
 
 
 class StorageUnavailable(RmindrError):

@@ -24,6 +24,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import and_, bindparam, case, or_, select, update
 
+from rmindr.alarms import alarm, unique_key
 from rmindr.database import Database, now
 from rmindr.errors import StorageUnavailable
 from rmindr.facts import EPOCH, HIGHEST_JOB_ID, Facts
@@ -31,7 +32,6 @@ from rmindr.ledger import reminders, row
 from rmindr.models import WAITING, Status
 from rmindr.queue import Queue, QueueUnavailable, Refused, State
 from rmindr.queue.scripts import unavailable
-from rmindr.reminders import alarm, unique_key
 
 log = structlog.get_logger(__name__)
 

@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from sqlalchemy import (
+    Boolean,
     CursorResult,
     Executable,
     Table,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     literal,
     or_,
@@ -43,7 +45,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.sql.elements import ColumnElement
 
 from rmindr.database import Database, Instant, now
-from rmindr.models import WAITING, Reminder, Status
+from rmindr.models import WAITING, Consent, Kind, Person, Reminder, Status
 from rmindr.queue.scripts import Flights
 
 reminders = cast(Table, Reminder.__table__)  # type: ignore[attr-defined]
@@ -74,6 +76,11 @@ class Claim:
     due_at: datetime
     time_zone: str
     created_at: datetime
+    kind: Kind
+    about: str
+    owner: str
+    # Who set it, where that is another than who reads it.
+    by: str | None
     first_tried_at: datetime
     letter: bytes | None
     claimed_at: datetime
@@ -104,7 +111,7 @@ class Ledger:
         self._claim_marked = _claim(lease_end, marked=True)
         self._mark = (
             update(reminders)
-            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now())
+            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now(), _welcome)
             .values(marked_at=now(), lease_until=lease_end, letter=bindparam("the_letter"), updated_at=now())
         )
         pairs = tuple_(row.id, row.fence).in_(bindparam("pairs", expanding=True))
@@ -116,15 +123,34 @@ class Ledger:
         `resend` takes a reminder whose last attempt may have arrived: for a caller who has looked for the witness and
         waited. Raises StorageUnavailable."""
         values = {"of_id": id, "of_rev": rev, "note": note("claimed", worker=worker)}
-        found = await self._one(self._claim_marked if resend else self._claim, values)
-        return None if found is None else Claim(**found)
+        async with self._database.statements() as connection:
+            statement = self._claim_marked if resend else self._claim
+            found = (await connection.execute(statement, values)).mappings().one_or_none()
+            if found is None:
+                return None
+            whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
+            by = await connection.scalar(_BY, whose) if found["owner"] else None
+        return Claim(**found, by=by)
 
-    async def mark(self, claim: Claim, letter: bytes) -> bool:
+    async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
 
-        The bytes are kept with the mark, since from now on any further attempt must send these. Raises StorageUnavailable."""
-        values = {"of_id": claim.id, "of_fence": claim.fence, "of_rev": claim.rev, "the_letter": letter}
+        Judged in the same statement: the recipient wants mail, and has agreed to this one, unless `listed` among those who
+        need not. The bytes are kept with the mark, since from now on any further attempt must send these. Raises
+        StorageUnavailable."""
+        values = {
+            "of_id": claim.id,
+            "of_fence": claim.fence,
+            "of_rev": claim.rev,
+            "the_letter": letter,
+            "listed": listed,
+        }
         return await self._change(self._mark, values)
+
+    async def is_welcome(self, claim: Claim, *, listed: bool = True) -> bool:
+        """Whether the recipient wants this mail, as the mark judges it. Raises StorageUnavailable."""
+        found = await self._one(_IS_WELCOME, {"of_id": claim.id, "listed": listed})
+        return found is not None
 
     async def beat(self, claims: Collection[Claim]) -> None:
         """Prolong the leases of attempts that are still under way. Raises StorageUnavailable."""
@@ -240,7 +266,7 @@ def _claim(lease_end: Any, *, marked: bool) -> Update:
     whose = row.marked_at.is_not(None) if marked else row.marked_at.is_(None)
     free = and_(row.status.in_(WAITING), row.next_at <= now())
     crashed = case((row.status == Status.SENDING, 1), else_=0)
-    columns = [row[field.name] for field in fields(Claim) if field.name != "claimed_at"]
+    columns = [row[field.name] for field in fields(Claim) if field.name not in ("claimed_at", "by")]
     return (
         update(reminders)
         .where(row.id == bindparam("of_id"), row.rev == bindparam("of_rev"), or_(free, and_(lapsed, whose)))
@@ -266,6 +292,37 @@ def _ms(span: timedelta) -> int:
     return round(span.total_seconds() * 1000)
 
 
+_people: Final = cast(Table, Person.__table__)  # type: ignore[attr-defined]
+_consents: Final = cast(Table, Consent.__table__)  # type: ignore[attr-defined]
+_reader: Final = _people.alias("reader")
+_sender: Final = _people.alias("sender")
+_is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
+_BY: Final = select(_sender.c.address).where(
+    _sender.c.owner == bindparam("of_owner"), _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
+)
+
+
+def _said(state: str) -> ColumnElement[bool]:
+    """Whether the reader has said this to the sender."""
+    said = _consents.join(_sender, _sender.c.id == _consents.c.sender_id)
+    theirs = and_(_consents.c.recipient_id == _reader.c.id, _sender.c.owner == row.owner, _consents.c.state == state)
+    return exists().select_from(said).where(theirs).correlate(_reader, reminders)
+
+
+_unwilling: Final = or_(_reader.c.blocked_at.is_not(None), _said("refused"))
+# Whoever has stopped all mail, or this sender's, gets none. Mails of our own ask for what a reminder needs: a confirmed
+# address, and that it is the sender's own, or has agreed.
+_welcome: Final = and_(
+    ~exists().where(_is_reader, _unwilling).correlate(reminders),
+    or_(
+        bindparam("listed", type_=Boolean),
+        row.kind != Kind.REMINDER,
+        exists()
+        .where(_is_reader, _reader.c.confirmed_at.is_not(None), or_(_reader.c.owner == row.owner, _said("agreed")))
+        .correlate(reminders),
+    ),
+)
+_IS_WELCOME: Final = select(row.id).where(row.id == bindparam("of_id"), _welcome)
 _held: Final = and_(row.id == bindparam("of_id"), row.fence == bindparam("of_fence"), row.status == Status.SENDING)
 _over: Final = {"letter": None, "lease_until": None, "updated_at": now(), "timeline": noted()}
 _SENT: Final = (

@@ -6,105 +6,135 @@ whose failure changes nothing, because the feeder sets it too.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Result, and_, bindparam, case, insert, or_, select, update
+from sqlalchemy import ColumnElement, Result, and_, bindparam, case, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rmindr import drafts, times
+from rmindr.alarms import Alarms
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
+from rmindr.forms import Draft
+from rmindr.gate import Asker, Gate
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import WAITING, Draft, Reminder, Status, new_id
-from rmindr.queue import NewJob, Queue, QueueError
+from rmindr.models import WAITING, Kind, Reminder, Status, new_id
 
-# Longer would keep the person waiting for something that the feeder does as well.
-_QUICK: Final = 0.8
-# The reminder's own clock decides how often; this only keeps the queue from giving up first.
-_ATTEMPTS: Final = 1_000_000
-_CHANGEABLE: Final = or_(
+CHANGEABLE: Final = or_(
     row.status.in_((Status.UNCONFIRMED, *WAITING)),
     and_(row.status == Status.SENDING, row.marked_at.is_(None)),
 )
 # Whoever is about to send the old revision holds an old fence from here on.
-_CHANGE: Final = (
-    update(reminders)
-    .where(_CHANGEABLE)
-    .values(
-        rev=row.rev + 1,
-        fence=row.fence + 1,
-        attempt=0,
-        crashes=0,
-        ambiguous=0,
-        reason=None,
-        queued_rev=None,
-        lease_until=None,
-        marked_at=None,
-        letter=None,
-        first_tried_at=None,
-        updated_at=now(),
-        timeline=noted(),
-    )
-)
+REVISED: Final[Mapping[str, Any]] = {
+    "rev": row.rev + 1,
+    "fence": row.fence + 1,
+    "attempt": 0,
+    "crashes": 0,
+    "ambiguous": 0,
+    "reason": None,
+    "queued_rev": None,
+    "lease_until": None,
+    "marked_at": None,
+    "letter": None,
+    "first_tried_at": None,
+    "updated_at": now(),
+    "timeline": noted(),
+}
+_CHANGE: Final = update(reminders).where(CHANGEABLE).values(**REVISED)
 # An edit confirms nothing.
 _EDITED: Final = case((row.status == Status.UNCONFIRMED, Status.UNCONFIRMED), else_=Status.SCHEDULED)
 _INSERT: Final = insert(reminders).returning(*row)
-_FIND: Final = select(*row).where(row.id == bindparam("of_id"))
 _BY_KEY: Final = select(*row).where(row.owner == bindparam("of_owner"), row.idem_key == bindparam("of_key"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eyes:
+    """Who looks: everybody on an open instance (`everything`), a person at their own, whoever has a link at one reminder."""
+
+    owner: str | None = None
+    only: UUID | None = None
+    everything: bool = False
+
+    @property
+    def sees(self) -> ColumnElement[bool]:
+        """The reminders that these eyes may see."""
+        if self.everything:
+            return row.kind == Kind.REMINDER
+        theirs = [row.owner == self.owner] if self.owner else []
+        linked = [row.id == self.only] if self.only is not None else []
+        return and_(row.kind == Kind.REMINDER, or_(false(), *theirs, *linked))
+
+
 class Reminders:
-    """The reminders of one instance. `may_write_to` says which addresses are allowed at all."""
+    """The reminders of one instance. `gate` says who may remind whom."""
 
     def __init__(
         self,
         database: Database,
-        queue: Queue,
-        *,
-        may_write_to: Callable[[str], bool],
-        feed_window: timedelta,
+        alarms: Alarms,
+        gate: Gate,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
-        self._queue = queue
-        self._may_write_to = may_write_to
-        self._feed_window = feed_window
+        self._alarms = alarms
+        self._gate = gate
         self._clock = clock
 
     def preview(self, asked: Asked, *, partial: bool = False) -> Draft:
         """What this request would become; nothing is stored. Raises InvalidDraft.
 
         `partial`: address and message may still be missing."""
-        draft = drafts.draft(asked, clock=self._clock(), partial=partial)
-        if draft.to:
-            self._require_allowed(draft.to)
-        return draft
+        return drafts.draft(asked, clock=self._clock(), partial=partial)
 
     def distance(self, due_at: datetime) -> str:
         """How far off an instant is, in words."""
         return times.distance_in_words(due_at - self._clock())
 
-    async def schedule(self, asked: Asked, *, owner: str = "", idem_key: str | None = None) -> Reminder:
-        """Promise one mail at one instant. The same `idem_key` with the same request answers the same reminder.
+    async def schedule(self, asked: Asked, asker: Asker, *, idem_key: str | None = None) -> Reminder | None:
+        """Promise one mail at one instant; or keep it, unconfirmed, until somebody has agreed; or neither, which is None and
+        is not to be told apart. The same `idem_key` with the same request answers the same reminder.
 
-        Raises InvalidDraft, KeyReused, StorageUnavailable."""
-        if idem_key is not None and (known := await self._by_key(owner, idem_key, asked)) is not None:
-            return known
+        Raises InvalidDraft, KeyReused, TooMany, StorageUnavailable."""
+        owner = ""
+        if idem_key is not None:
+            owner = await self._gate.owner(asker, drafts.address_or_nothing(asked.to))
+            if (known := await self._by_key(owner, idem_key, asked)) is not None:
+                return known
         draft = self.preview(asked)
+        try:
+            # In three steps: a server that froze before the last of them stores nothing when it wakes, long after the 503.
+            async with self._database.transaction() as connection:
+                admission = await self._gate.admit(connection, asker, draft)
+                if admission.status is None:
+                    return None
+                values = self._values(draft, asked, admission.owner, admission.status, idem_key)
+                reminder = _reminder((await connection.execute(_INSERT, values)).mappings().one())
+        except IntegrityError:
+            # The same key, a moment ago and on another connection.
+            owner = await self._gate.owner(asker, draft.to)
+            known = await self._by_key(owner, idem_key or "", asked)
+            if known is None:
+                raise
+            return known
+        for each in (reminder, *admission.mails):
+            await self._alarms.set(each)
+        return reminder
+
+    def _values(self, draft: Draft, asked: Asked, owner: str, status: Status, idem_key: str | None) -> dict[str, Any]:
         clock = self._clock()
-        values = {
+        return {
             "id": new_id(),
             "rev": 1,
             "owner": owner,
-            "status": Status.SCHEDULED,
+            "status": status,
             "recipient": draft.to,
             "subject": draft.subject,
             "message": draft.message,
@@ -117,32 +147,20 @@ class Reminders:
             "idem_hash": _fingerprint(asked) if idem_key is not None else None,
             "timeline": _created(clock),
         }
-        try:
-            # In three steps: a server that froze before the last of them stores nothing when it wakes, long after the 503.
-            async with self._database.transaction() as connection:
-                reminder = _reminder((await connection.execute(_INSERT, values)).mappings().one())
-        except IntegrityError:
-            # The same key, a moment ago and on another connection.
-            known = await self._by_key(owner, idem_key or "", asked)
-            if known is None:
-                raise
-            return known
-        await self._set_alarm(reminder)
-        return reminder
 
-    async def find(self, id: UUID) -> Reminder:
-        """The reminder. Raises ReminderNotFound, StorageUnavailable."""
+    async def find(self, id: UUID, eyes: Eyes) -> Reminder:
+        """The reminder. Raises ReminderNotFound, for those who may not see it, too; StorageUnavailable."""
         async with self._database.statements() as connection:
-            reminder = _one(await connection.execute(_FIND, {"of_id": id}))
+            reminder = one(await connection.execute(select(*row).where(row.id == id, eyes.sees)))
         if reminder is None:
             raise ReminderNotFound
         return reminder
 
     async def newest(
-        self, *, owner: str = "", status: Status | None = None, before: UUID | None = None, limit: int = 50
+        self, eyes: Eyes, *, status: Status | None = None, before: UUID | None = None, limit: int = 50
     ) -> Sequence[Reminder]:
         """A page of reminders, newest first, beginning after the one with id `before`. Raises StorageUnavailable."""
-        conditions = [row.owner == owner]
+        conditions = [eyes.sees]
         if status is not None:
             conditions.append(row.status == status)
         if before is not None:
@@ -151,15 +169,14 @@ class Reminders:
         async with self._database.statements() as connection:
             return [_reminder(found) for found in (await connection.execute(statement)).mappings()]
 
-    async def edit(self, id: UUID, change: Asked) -> Reminder:
-        """Change what is given; the old version is never sent after this returns.
+    async def edit(self, id: UUID, change: Asked, eyes: Eyes, asker: Asker) -> Reminder:
+        """Change what is given; the old version is never sent after this returns. Another address must agree anew.
 
-        Raises InvalidDraft, ReminderNotFound, TooLate, StorageUnavailable."""
+        Raises InvalidDraft, ReminderNotFound, TooLate, TooMany, StorageUnavailable."""
         while True:
-            seen = await self.find(id)
+            seen = await self.find(id, eyes)
             draft = self._changed(seen, change)
             values = {
-                "status": _EDITED,
                 "recipient": draft.to,
                 "subject": draft.subject,
                 "message": draft.message,
@@ -167,33 +184,48 @@ class Reminders:
                 "next_at": draft.due_at,
                 "time_zone": draft.time_zone,
             }
-            edited = await self._change(seen, "edited", values)
+            mails: Sequence[Reminder] = ()
+            async with self._database.transaction() as connection:
+                # An edit confirms nothing; only another address is asked about anew.
+                status: Any = _EDITED
+                if draft.to != seen.recipient:
+                    admission = await self._gate.admit(connection, asker, draft)
+                    if admission.owner != seen.owner or admission.status is None:
+                        raise InvalidDraft({"to": "cannot be changed here; make a new reminder for the other address"})
+                    status, mails = admission.status, admission.mails
+                edited = await self._change(connection, seen, "edited", values | {"status": status})
             if edited is not None:
-                await self._forget_alarm(seen)
-                await self._set_alarm(edited)
+                await self._alarms.forget(seen)
+                for each in (edited, *mails):
+                    await self._alarms.set(each)
                 return edited
+            await self._require_changeable(seen, eyes)
 
-    async def cancel(self, id: UUID) -> Reminder:
+    async def cancel(self, id: UUID, eyes: Eyes) -> Reminder:
         """Never send it; once this has returned, it will not be. Raises ReminderNotFound, TooLate, StorageUnavailable."""
         while True:
-            seen = await self.find(id)
+            seen = await self.find(id, eyes)
             if seen.status == Status.CANCELLED:
                 return seen
-            cancelled = await self._change(seen, "cancelled", {"status": Status.CANCELLED})
+            async with self._database.statements() as connection:
+                cancelled = await self._change(connection, seen, "cancelled", {"status": Status.CANCELLED})
             if cancelled is not None:
-                await self._forget_alarm(seen)
+                await self._alarms.forget(seen)
                 return cancelled
+            await self._require_changeable(seen, eyes)
 
-    async def _change(self, seen: Reminder, event: str, values: dict[str, Any]) -> Reminder | None:
-        """A new revision; None where it has changed since it was seen. Raises TooLate, ReminderNotFound."""
+    async def _change(
+        self, connection: AsyncConnection, seen: Reminder, event: str, values: dict[str, Any]
+    ) -> Reminder | None:
+        """A new revision; None where it has changed since it was seen, or cannot be changed."""
         statement = _CHANGE.where(row.id == seen.id, row.rev == seen.rev).values(**values)
-        async with self._database.statements() as connection:
-            changed = _one(await connection.execute(statement.returning(*row), {"note": note(event)}))
-        if changed is None:
-            current = await self.find(seen.id)
-            if current.rev == seen.rev and not _is_changeable(current):
-                raise TooLate(current.status)
-        return changed
+        return one(await connection.execute(statement.returning(*row), {"note": note(event)}))
+
+    async def _require_changeable(self, seen: Reminder, eyes: Eyes) -> None:
+        """After a change that was refused: whether it is worth another look. Raises TooLate, ReminderNotFound."""
+        current = await self.find(seen.id, eyes)
+        if current.rev == seen.rev and not _is_changeable(current):
+            raise TooLate(current.status)
 
     def _changed(self, seen: Reminder, change: Asked) -> Draft:
         """The draft that the reminder becomes. An instant that is not changed may have passed already."""
@@ -213,56 +245,18 @@ class Reminders:
             fold=change.fold,
         )
         clock = self._clock()
-        draft = drafts.draft(asked, clock=min(clock, seen.due_at - timedelta(milliseconds=1)) if same_time else clock)
-        self._require_allowed(draft.to)
-        return draft
-
-    def _require_allowed(self, address: str) -> None:
-        if not self._may_write_to(address):
-            raise InvalidDraft({"to": "is not among the addresses that this service may write to"})
+        return drafts.draft(asked, clock=min(clock, seen.due_at - timedelta(milliseconds=1)) if same_time else clock)
 
     async def _by_key(self, owner: str, idem_key: str, asked: Asked) -> Reminder | None:
         async with self._database.statements() as connection:
-            known = _one(await connection.execute(_BY_KEY, {"of_owner": owner, "of_key": idem_key}))
+            known = one(await connection.execute(_BY_KEY, {"of_owner": owner, "of_key": idem_key}))
         if known is not None and known.idem_hash != _fingerprint(asked):
             raise KeyReused
         return known
 
-    async def _set_alarm(self, reminder: Reminder) -> None:
-        if reminder.status != Status.SCHEDULED or reminder.due_at - self._clock() > self._feed_window:
-            return
-        with contextlib.suppress(QueueError, TimeoutError):
-            async with asyncio.timeout(_QUICK):
-                await self._queue.lifecycle.create(alarm(reminder.id, reminder.rev, reminder.next_at))
-
-    async def _forget_alarm(self, seen: Reminder) -> None:
-        """Best effort: a job of an old revision finds nothing to do when its time comes."""
-        with contextlib.suppress(QueueError, TimeoutError):
-            async with asyncio.timeout(_QUICK):
-                (job_id,) = await self._queue.jobs.find([unique_key(seen.id, seen.rev)])
-                if job_id is not None:
-                    await self._queue.remove(job_id)
-
-
-def alarm(id: UUID, rev: int, at: datetime | timedelta) -> NewJob:
-    """The job of one revision: ids only, since what stands in Redis is in the clear; once per revision."""
-    return NewJob(
-        type="email",
-        data={"title": f"Reminder {id}", "id": str(id), "rev": rev},
-        delay=at,
-        attempts=_ATTEMPTS,
-        remove_on_complete=True,
-        unique=unique_key(id, rev),
-    )
-
-
-def unique_key(id: UUID, rev: int) -> str:
-    """The queue's unique key of one revision of one reminder."""
-    return f"reminder:{id}:{rev}"
-
 
 def _is_changeable(reminder: Reminder) -> bool:
-    """As _CHANGEABLE has it: what was refused a moment ago may have been put off since."""
+    """As CHANGEABLE has it: what was refused a moment ago may have been put off since."""
     if reminder.status == Status.SENDING:
         return reminder.marked_at is None
     return reminder.status in (Status.UNCONFIRMED, *WAITING)
@@ -277,7 +271,8 @@ def _created(clock: datetime) -> str:
     return json.dumps({"at": int(clock.timestamp() * 1000), "event": "created"}) + "\n"
 
 
-def _one(result: Result[Any]) -> Reminder | None:
+def one(result: Result[Any]) -> Reminder | None:
+    """The reminder that was found or changed, if one was."""
     found = result.mappings().one_or_none()
     return None if found is None else _reminder(found)
 

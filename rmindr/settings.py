@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
@@ -148,14 +148,16 @@ class Settings(QueueSettings):
     """All settings of one process."""
 
     access: Literal["open", "confirmed"] = "confirmed"
-    """Who may schedule to whom. `open`: whoever reaches the page, to anyone; on loopback only. `confirmed`: only to
-    RMINDR_ALLOWED_RECIPIENTS."""
+    """Who may schedule to whom. `open`: whoever reaches the page, to anyone; on loopback only. `confirmed`: people to
+    themselves once they have confirmed their address, and to others who have agreed."""
 
     allowed_recipients: Annotated[AllowedRecipients, NoDecode] = AllowedRecipients()
-    """The addresses and domains that mail may go to, separated by commas, e.g. `me@example.org, example.com`."""
+    """Addresses and domains that need not confirm or agree, separated by commas, e.g. `me@example.org, example.com`: for a
+    private instance."""
 
     secret_key: SecretStr | None = None
-    """At least 32 characters that nobody can guess; what the service signs is signed with it."""
+    """At least 32 characters that nobody can guess; what the service signs is signed with it. To change it, write the new one
+    behind the old, with a space between: what the old one signed is read until it is taken away."""
 
     public_url: str | None = None
     """Where people reach the web tier, e.g. `https://remind.example.org`; it answers under no other name then. Links in mails
@@ -259,7 +261,7 @@ class Settings(QueueSettings):
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < 32:
+        if value is not None and min(map(len, value.get_secret_value().split()), default=0) < 32:
             raise ValueError("must have at least 32 characters; make one with `openssl rand -base64 48`")
         return value
 
@@ -345,9 +347,9 @@ class Settings(QueueSettings):
                 "must not be open on a dyno: it is for loopback only, which nobody reaches there"
             )
         if self.access == "confirmed":
-            if not (self.allowed_recipients.addresses or self.allowed_recipients.domains):
-                problems["RMINDR_ALLOWED_RECIPIENTS"] = (
-                    "must name the addresses or domains that mail may go to, e.g. me@example.org"
+            if self.public_url is None and "DYNO" not in os.environ:
+                problems["RMINDR_PUBLIC_URL"] = (
+                    "is missing, e.g. https://remind.example.org: links in mails begin with it"
                 )
             if self.secret_key is None:
                 problems["RMINDR_SECRET_KEY"] = "is missing; make one with `openssl rand -base64 48`"  # noqa: S105
@@ -373,8 +375,13 @@ class Settings(QueueSettings):
         return LOOPBACK | named if named or self.access == "open" else frozenset()
 
     @property
+    def secret_keys(self) -> Sequence[str]:
+        """The keys that sign, oldest first; none where nothing is signed."""
+        return self.secret_key.get_secret_value().split() if self.secret_key is not None else ()
+
+    @property
     def recipients(self) -> AllowedRecipients:
-        """Who may be written to under this access."""
+        """Who may be written to without having agreed."""
         return AllowedRecipients(everybody=True) if self.access == "open" else self.allowed_recipients
 
     @property

@@ -20,11 +20,14 @@ from rmindr.facts import Facts
 from rmindr.feeder import Feeder, Pace
 from rmindr.ledger import Ledger
 from rmindr.mail.letters import Letters
+from rmindr.mail.links import MailLinks
 from rmindr.mail.smtp import Patience, Transport
 from rmindr.outage import MailOutage
 from rmindr.queue import Abandon, Context, Job, Queue, Retry
 from rmindr.queue.events import EVENTS
 from rmindr.settings import Settings, smtp_server
+from rmindr.signing import Signer
+from rmindr.tidying import Tidying
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +76,7 @@ async def work(
                 name=name,
                 address=address,
                 bounces_to=settings.bounce_address or address,
-                public_url=settings.public_url,
+                links=_links(settings),
             ),
             Witness(queue.redis, queue.keys.prefix),
             policy,
@@ -81,6 +84,7 @@ async def work(
             checkpoint=checkpoint,
         )
         feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings))
+        tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         EventLog().listen_to(queue)
         outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None
@@ -93,7 +97,7 @@ async def work(
         async with asyncio.TaskGroup() as group:
             aides = [
                 group.create_task(aide())
-                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, stop)
+                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
             log.info("worker started")
             try:
@@ -132,7 +136,7 @@ def _revision(data: Any) -> tuple[UUID, int]:
 def _policy(settings: Settings) -> Policy:
     missed = settings.missed_after_hours
     return Policy(
-        may_write_to=settings.recipients.allow,
+        listed=settings.recipients.allow,
         lease=settings.scaled(60),
         give_up_after=timedelta(hours=settings.give_up_hours),
         missed_after=timedelta(hours=missed) if missed is not None else None,
@@ -141,6 +145,13 @@ def _policy(settings: Settings) -> Policy:
         outage_wait=settings.scaled(30),
         time_scale=settings.timing_scale,
     )
+
+
+def _links(settings: Settings) -> MailLinks | None:
+    """What mails link to; without a key that the web tier has, too, or a name for it, they carry no links."""
+    if settings.public_url is None or not settings.secret_keys:
+        return None
+    return MailLinks(settings.public_url, Signer(settings.secret_keys))
 
 
 def _pace(settings: Settings) -> Pace:

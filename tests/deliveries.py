@@ -203,16 +203,16 @@ async def delivering(
     *,
     checkpoint: Callable[[str], None] = lambda _: None,
     patience: Patience | None = None,
-    may_write_to: Callable[[str], bool] = lambda _: True,
+    listed: Callable[[str], bool] = lambda _: True,
     **policy: Any,
 ) -> AsyncIterator[Scene]:
     """A delivery to this mail server, as a worker builds it; `policy` as in Policy."""
-    rules = Policy(may_write_to=may_write_to, **{"lease": LEASE} | policy)
+    rules = Policy(listed=listed, **{"lease": LEASE} | policy)
     server = SmtpServer(host="127.0.0.1", port=sink.port, security="plain")
     transport = Transport(server, hello="example.net", connections=4, patience=patience)
     ledger, witness = Ledger(database, rules.lease), Witness(queue.redis, queue.keys.prefix)
     outage = MailOutage(transport.probe, Facts(database), timedelta(milliseconds=20))
-    letters = Letters(name="Reminders", address=SENDER, bounces_to=SENDER, public_url=None)
+    letters = Letters(name="Reminders", address=SENDER, bounces_to=SENDER, links=None)
     delivery = Delivery(ledger, transport, letters, witness, rules, outage, worker="here", checkpoint=checkpoint)
     tending = asyncio.create_task(transport.tend())
     await asyncio.sleep(0)

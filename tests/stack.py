@@ -51,7 +51,7 @@ class Stack:
             "REDIS_URL": self.valkey.url,
             "SMTP_URL": f"smtp://127.0.0.1:{self.sink.port}",
             "RMINDR_SECRET_KEY": "a-key-for-tests-that-nobody-can-guess",
-            "RMINDR_ALLOWED_RECIPIENTS": "example.org",
+            "RMINDR_ACCESS": "open",
             "RMINDR_MAIL_FROM": "Reminders <reminders@example.org>",
             **self.settings,
         }

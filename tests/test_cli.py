@@ -20,7 +20,7 @@ from tests.servers import free_port
 from tests.stack import ROOT
 
 RIGHT = {
-    "RMINDR_ALLOWED_RECIPIENTS": "example.org",
+    "RMINDR_PUBLIC_URL": "https://remind.example.org",
     "RMINDR_SECRET_KEY": "a-key-for-tests-that-nobody-can-guess",
     "RMINDR_MAIL_FROM": "Reminders <reminders@example.org>",
 }

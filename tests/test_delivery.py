@@ -20,7 +20,6 @@ from rmindr.drafts import Asked
 from rmindr.errors import TooLate
 from rmindr.models import Reminder, Status, new_id
 from rmindr.queue import Queue
-from rmindr.reminders import Reminders
 from tests.deliveries import (
     STANDINGS,
     Away,
@@ -36,6 +35,7 @@ from tests.deliveries import (
     stored,
     story,
 )
+from tests.everybody import Everybody
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, eventually, until
 from tests.servers import Valkey
@@ -636,13 +636,14 @@ async def test_an_address_that_may_not_be_written_to_any_more_is_not_written_to(
         return "250 ok"
 
     sink.replies["RCPT"] = block
-    async with delivering(database, live_queue, sink, may_write_to=lambda address: address in allowed) as scene:
+    async with delivering(database, live_queue, sink, listed=lambda address: address in allowed) as scene:
         outcome = await deliver(scene, reminder)
 
     found = await stored(database, reminder.id)
-    assert outcome == Outcome(failed="recipient not allowed")
-    assert (found.status, found.reason) == (Status.FAILED, "This service may not write to this address any more.")
-    assert sink.sessions[0].said("DATA") == []
+    assert outcome == Outcome(failed="not welcome")
+    assert found.status == Status.FAILED
+    assert found.reason == "The recipient has not agreed to this, or has stopped all mail from here."
+    assert sink.mails == []
 
 
 @pytest.mark.parametrize("values", [{"recipient": "no address"}, {"time_zone": MISSING_ZONE}])
@@ -999,17 +1000,13 @@ async def test_stopped_twice_after_the_mark_nothing_of_it_goes_on(database: Data
 # A person changes it meanwhile
 
 
-def the_reminders(database: Database, queue: Queue) -> Reminders:
-    return Reminders(database, queue, may_write_to=lambda _: True, feed_window=24 * HOUR)
-
-
 @pytest.mark.parametrize("change", ["edit", "cancel"])
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA"])
 async def test_what_is_changed_before_the_mark_is_not_sent(
     database: Database, live_queue: Queue, scene: Scene, sink: Sink, phase: str, change: str
 ) -> None:
     reminder = await a_reminder(database)
-    people = the_reminders(database, live_queue)
+    people = Everybody(database, live_queue)
 
     async def meanwhile(_: Session) -> str:
         del sink.replies[phase]
@@ -1034,7 +1031,7 @@ async def test_what_is_marked_can_no_longer_be_changed(
     database: Database, live_queue: Queue, scene: Scene, sink: Sink, change: str
 ) -> None:
     reminder = await a_reminder(database)
-    people = the_reminders(database, live_queue)
+    people = Everybody(database, live_queue)
     refusals: list[str] = []
 
     async def meanwhile(_: Session) -> str:

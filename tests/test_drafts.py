@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rmindr import times
 from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT, Asked, address, draft, subject_from
 from rmindr.errors import InvalidDraft
-from rmindr.models import Draft
+from rmindr.forms import Draft
 
 PROPERTY: Final = settings(deadline=None, derandomize=True, database=None, max_examples=150)
 NOW: Final = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)

@@ -17,6 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from structlog.testing import capture_logs
 
+from rmindr.alarms import unique_key
 from rmindr.database import Database
 from rmindr.errors import StorageUnavailable
 from rmindr.facts import EPOCH, HIGHEST_JOB_ID, Facts
@@ -24,7 +25,6 @@ from rmindr.feeder import Feeder, Pace
 from rmindr.models import Reminder, Status
 from rmindr.queue import Job, Queue, QueueUnavailable, State
 from rmindr.queue.keys import zid
-from rmindr.reminders import unique_key
 from tests.deliveries import Away, Peephole, a_reminder, alter, clock_of, delivering, stored
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, a_lease, eventually, keyspace, taken_by_kue, until

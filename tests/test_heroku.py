@@ -52,7 +52,7 @@ def test_the_button_makes_a_worker_a_database_a_queue_and_a_secret() -> None:
 def test_what_must_be_typed_at_the_button_is_what_the_app_cannot_start_without() -> None:
     asked = {name for name, each in APP["env"].items() if each.get("required", True) and "generator" not in each}
 
-    assert asked == {"RMINDR_ALLOWED_RECIPIENTS", "RMINDR_MAIL_FROM"}
+    assert asked == {"RMINDR_MAIL_FROM"}
 
 
 def test_the_procfile_has_the_three_lines_of_the_contract() -> None:

@@ -63,11 +63,16 @@ async def test_the_worker_refuses_to_start_without_a_mail_server_and_names_the_v
     ]
 
 
-async def test_nothing_starts_beyond_loopback_without_a_list_of_recipients(
+async def test_nothing_starts_beyond_loopback_without_a_secret(
     database_url: str, own_valkey: Valkey, sink: Sink
 ) -> None:
-    stack = Stack(database_url, own_valkey, sink, {"RMINDR_ALLOWED_RECIPIENTS": ""})
+    stack = Stack(
+        database_url,
+        own_valkey,
+        sink,
+        {"RMINDR_ACCESS": "confirmed", "RMINDR_PUBLIC_URL": "https://remind.example.org", "RMINDR_SECRET_KEY": ""},
+    )
     for name in ("web", "worker"):
         async with stack.process(name) as process:
             assert await process.ended() == 2
-            assert "RMINDR_ALLOWED_RECIPIENTS" in process.lines[0]
+            assert "RMINDR_SECRET_KEY" in process.lines[0]

@@ -21,12 +21,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlmodel import SQLModel
 
-from rmindr import models, schema
+from rmindr import schema
 from rmindr.errors import MigrationFailed
 from tests.servers import Postgres, free_port
 from tests.stack import ROOT
 
-TABLES = {models.Reminder.__tablename__, models.Fact.__tablename__}
+TABLES = set(SQLModel.metadata.tables)
 
 
 @contextmanager

@@ -274,6 +274,6 @@ async def test_it_stops_when_it_is_told_to_and_says_so(stack: Stack, number: int
 
 def test_what_stopping_may_take_is_less_than_a_dyno_is_given() -> None:
     """30 seconds from SIGTERM to SIGKILL; the last of them for goodbyes to servers that do not answer."""
-    last_words = Policy(may_write_to=lambda _: True).last_words
+    last_words = Policy(listed=lambda _: True).last_words
 
     assert worker.GRACE + last_words <= timedelta(seconds=26)

@@ -11,30 +11,23 @@ import base64
 import binascii
 import email
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
-from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rmindr import times
+from rmindr.mail import own
+from rmindr.mail.links import MailLinks
+from rmindr.models import Kind
+from rmindr.signing import Purpose
 
 # A mail that leaves this late says so; what is later than a breath and earlier than this nobody would notice.
 _LATE: Final = timedelta(seconds=60)
-_HEADERS: Final = (
-    "Date",
-    "From",
-    "To",
-    "Subject",
-    "Message-ID",
-    "Auto-Submitted",
-    "X-Auto-Response-Suppress",
-    "MIME-Version",
-    "Content-Type",
-)
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 # One address in plain letters and nothing around it; an encoded word may not even look like one.
 _ADDRESS: Final = re.compile(r"(?!.*=\?)[\w!#$%&'*+/=?^`{|}~.-]+@[\w.-]+", re.ASCII)
@@ -58,6 +51,10 @@ class Contents:
     time_zone: str
     created_at: datetime
     leaves_at: datetime
+    kind: Kind = Kind.REMINDER
+    about: str = ""
+    # Who set it, where that is not who reads it.
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +68,24 @@ class Letter:
 
 
 class Letters:
-    """Makes letters from one sender. `public_url` None leaves links out."""
+    """Makes letters from one sender. `links` None leaves links out, and mails of our own, which are nothing without."""
 
-    def __init__(self, *, name: str, address: str, bounces_to: str, public_url: str | None) -> None:
+    def __init__(self, *, name: str, address: str, bounces_to: str, links: MailLinks | None) -> None:
         self._from = _mailbox(name, address)
         self._bounces_to = bounces_to
         self._domain = address.rpartition("@")[2]
-        self._public_url = public_url
-        templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        folder = files(__package__)
-        self._html = templates.from_string((folder / "letter.html").read_text())
-        self._text = Environment(  # noqa: S701  (plain text: there is nothing to escape into)
-            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-        ).from_string((folder / "letter.txt").read_text())
+        self._links = links
+        loader = PackageLoader("rmindr", "mail")
+        html = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        text = Environment(  # noqa: S701  (plain text: there is nothing to escape into)
+            loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        )
+        # Read here, once; not while a letter waits.
+        self._templates = {
+            name: (text.get_template(f"{name}.txt"), html.get_template(f"{name}.html")) for name in ("letter", "own")
+        }
 
     def message_id(self, id: UUID, rev: int) -> str:
         """The same for every attempt at one revision, on a domain of ours: receivers can tell a second copy by it."""
@@ -102,45 +104,65 @@ class Letters:
         return Letter(sender=self._bounces_to, recipient=contents.recipient, message_id=message_id, data=data)
 
     def _write(self, contents: Contents, message_id: str) -> bytes:
-        place = times.zone(contents.time_zone)
-        late = contents.leaves_at - contents.due_at
-        facts = {
-            "message": contents.message,
-            "subject": contents.subject,
-            "due": times.in_words(contents.due_at, place),
-            "asked": times.in_words(contents.created_at, place),
-            "late": times.distance_in_words(late) if late > _LATE else None,
-            "link": f"{self._public_url}/reminders/{contents.id}" if self._public_url else None,
-        }
         # In quoted-printable every `=` of the text is written `=3D`, so this can stand in no part.
         boundary = f"=_{contents.id.hex}.{contents.rev}"
-        headers = (
-            format_datetime(contents.leaves_at.replace(microsecond=0)),
-            self._from,
-            contents.recipient,
-            _unstructured(contents.subject),
-            message_id,
-            "auto-generated",
-            "OOF, AutoReply",
-            "1.0",
-            f'multipart/alternative; boundary="{boundary}"',
-        )
-        head = "".join(f"{name}: {value}\r\n" for name, value in zip(_HEADERS, headers, strict=True))
-        parts = (("plain", self._text.render(facts)), ("html", self._html.render(facts)))
+        stop = self._links.stop(contents.recipient, contents.id) if self._links is not None else None
+        headers = {
+            "Date": format_datetime(contents.leaves_at.replace(microsecond=0)),
+            "From": self._from,
+            "To": contents.recipient,
+            "Subject": _unstructured(contents.subject),
+            "Message-ID": message_id,
+            "Auto-Submitted": "auto-generated",
+            "X-Auto-Response-Suppress": "OOF, AutoReply",
+            "MIME-Version": "1.0",
+            "Content-Type": f'multipart/alternative; boundary="{boundary}"',
+        }
+        if stop is not None:
+            headers |= {"List-Unsubscribe": f"<{stop}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        text, html = self._parts(contents, stop)
         body = "".join(
             f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\n"
             f"Content-Transfer-Encoding: quoted-printable\r\n\r\n{_quoted_printable(part)}\r\n"
-            for kind, part in parts
+            for kind, part in (("plain", text), ("html", html))
         )
         data = f"{head}\r\n{body}--{boundary}--\r\n".encode("ascii")
-        _read_back(data, contents, message_id)
+        _read_back(data, contents, message_id, tuple(headers))
         return data
 
+    def _parts(self, contents: Contents, stop: str | None) -> tuple[str, str]:
+        """The letter as plain text and as HTML: the same facts in both."""
+        facts: dict[str, Any] = {"subject": contents.subject, "stop": stop}
+        if contents.kind is Kind.REMINDER:
+            name, facts = "letter", facts | self._reminder_facts(contents)
+        elif self._links is not None:
+            name, facts = "own", facts | {"words": own.words(contents.kind, contents.about, self._links)}
+        else:
+            raise ValueError("a mail of our own needs to know where its link leads")
+        text, html = self._templates[name]
+        return text.render(facts), html.render(facts)
 
-def _read_back(data: bytes, contents: Contents, message_id: str) -> None:
+    def _reminder_facts(self, contents: Contents) -> dict[str, Any]:
+        place = times.zone(contents.time_zone)
+        late = contents.leaves_at - contents.due_at
+        links = self._links
+        return {
+            "message": contents.message,
+            "due": times.in_words(contents.due_at, place),
+            "asked": times.in_words(contents.created_at, place),
+            "by": contents.by,
+            "late": times.distance_in_words(late) if late > _LATE else None,
+            "link": links.manage(contents.id) if links is not None and contents.by is None else None,
+            "done": links.act(Purpose.DONE, contents.id, contents.leaves_at) if links is not None else None,
+            "snooze": links.act(Purpose.SNOOZE, contents.id, contents.leaves_at) if links is not None else None,
+        }
+
+
+def _read_back(data: bytes, contents: Contents, message_id: str, names: Sequence[str]) -> None:
     """Refuse bytes whose headers are not exactly those meant: the last line against every trick not thought of."""
     read = email.message_from_bytes(data)
-    if tuple(read.keys()) != _HEADERS or read["To"] != contents.recipient or read["Message-ID"] != message_id:
+    if tuple(read.keys()) != names or read["To"] != contents.recipient or read["Message-ID"] != message_id:
         raise LetterBroken(f"the letter of {contents.id} does not read back as written")
     kinds = [part.get_content_type() for part in read.walk()]
     if kinds != ["multipart/alternative", "text/plain", "text/html"] or max(map(len, data.split(b"\r\n"))) > 998:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from sqlmodel import SQLModel
 
 from rmindr import times
 from rmindr.drafts import Asked
-from rmindr.models import (
-    WAITING,
-    Preview,
-    Reminder,
-    ReminderChange,
-    ReminderIn,
-    ReminderOut,
-    Status,
-    TimelineEvent,
-)
+from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, TimelineEvent
+from rmindr.models import WAITING, Reminder, Status
 from rmindr.reminders import Reminders
 from rmindr.web.bodies import StrictRoute
 from rmindr.web.problems import PROBLEMS, Problem
+from rmindr.web.visitors import Reading, Scheduling, Writing
 
 router = APIRouter(prefix="/api", tags=["reminders"], route_class=StrictRoute)
 
@@ -33,6 +26,13 @@ class Page(SQLModel):
 
     items: list[ReminderOut]
     next: str | None
+
+
+class Accepted(SQLModel):
+    """What is not yet a promise: it waits for whoever reads the mail at that address."""
+
+    status: Literal["unconfirmed"] = "unconfirmed"
+    detail: str = "If that address may be asked, a mail is on its way that asks; the reminder waits for its answer."
 
 
 class PreviewIn(ReminderChange):
@@ -57,6 +57,10 @@ def _problems(*titles: str) -> dict[int | str, dict[str, Any]]:
     return said
 
 
+_WAITS: Final[dict[int | str, dict[str, Any]]] = {
+    202: {"model": ReminderOut | Accepted, "description": "It waits for a yes from that address."}
+}
+_TOKEN: Final = ("Token needed", "Forbidden")
 _BODY: Final = ("Bad request", "Too slow", "Too large", "Wrong content type", "Not a reminder yet")
 
 
@@ -66,18 +70,24 @@ _BODY: Final = ("Bad request", "Too slow", "Too large", "Wrong content type", "N
     response_description="The reminder; `Location` is its address.",
     operation_id="createReminder",
     summary="Schedule one mail at one instant",
-    responses=_problems(*_BODY),
+    responses=_WAITS | _problems(*_BODY, "Token needed", "Forbidden", "Too many"),
 )
 async def create(
     body: ReminderIn,
     response: Response,
     books: Books,
+    visitor: Scheduling,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
-) -> ReminderOut:
+) -> ReminderOut | Accepted:
     """Answered with 201, it is committed: it will be handed to the mail server, never early, or be shown as failed with
-    the reason. The same `Idempotency-Key` with the same body answers the same reminder."""
-    reminder = await books.schedule(asked(body), idem_key=idempotency_key)
-    response.headers["Location"] = f"/api/reminders/{reminder.id}"
+    the reason. Answered with 202, it waits until whoever reads the mail at `to` has agreed; whoever shows no token is told
+    no more. The same `Idempotency-Key` with the same body answers the same reminder."""
+    reminder = await books.schedule(asked(body), visitor.asker, idem_key=visitor.key(idempotency_key))
+    if reminder is None or visitor.is_blind_to(reminder):
+        response.status_code = 202
+        return Accepted()
+    response.status_code = 202 if reminder.status == Status.UNCONFIRMED else 201
+    response.headers["Location"] = visitor.place_of(reminder, "/api/reminders")
     return shown(reminder)
 
 
@@ -98,22 +108,20 @@ async def preview(body: PreviewIn, books: Books) -> Preview:
     operation_id="listReminders",
     response_description="A page of them.",
     summary="List reminders, newest first",
-    responses=_problems("Bad request", "Forbidden", "Not understood"),
+    responses=_problems("Bad request", "Not understood", *_TOKEN),
 )
 async def newest(
     request: Request,
     response: Response,
     books: Books,
+    visitor: Reading,
     status: Status | None = None,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> Page:
     """Pages hold their place when reminders are added meanwhile."""
-    if not request.app.state.may_list:
-        # Whose they are is not known before there are sign-ins; one reminder is opened by its id, which cannot be guessed.
-        raise HTTPException(403, "Listing all reminders is possible on loopback only.")
     # One more than is shown: it tells whether there is a page after.
-    found = await books.newest(status=status, before=cursor, limit=limit + 1)
+    found = await books.newest(visitor.eyes, status=status, before=cursor, limit=limit + 1)
     after = found[limit - 1].id if len(found) > limit else None
     if after is not None:
         response.headers["Link"] = f'<?{request.url.include_query_params(cursor=after).query}>; rel="next"'
@@ -125,11 +133,11 @@ async def newest(
     operation_id="readReminder",
     response_description="The reminder.",
     summary="Read one reminder",
-    responses=_problems("Not found"),
+    responses=_problems("Not found", *_TOKEN),
 )
-async def read(id: UUID, books: Books) -> ReminderOut:
+async def read(id: UUID, books: Books, visitor: Reading) -> ReminderOut:
     """As it stands, with its timeline."""
-    return shown(await books.find(id))
+    return shown(await books.find(id, visitor.eyes))
 
 
 @router.patch(
@@ -137,12 +145,12 @@ async def read(id: UUID, books: Books) -> ReminderOut:
     operation_id="editReminder",
     response_description="The reminder as it is now.",
     summary="Change a reminder that has not left",
-    responses=_problems(*_BODY, "Not found", "Too late"),
+    responses=_problems(*_BODY, "Not found", "Too late", "Too many", *_TOKEN),
 )
-async def edit(id: UUID, body: ReminderChange, books: Books) -> ReminderOut:
+async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing) -> ReminderOut:
     """What is left out stays. Answered with 200, the old version is never sent; with 409, the mail has left or is
     leaving."""
-    return shown(await books.edit(id, asked(body)))
+    return shown(await books.edit(id, asked(body), visitor.eyes, visitor.asker))
 
 
 @router.delete(
@@ -150,11 +158,11 @@ async def edit(id: UUID, body: ReminderChange, books: Books) -> ReminderOut:
     operation_id="cancelReminder",
     response_description="The reminder, cancelled.",
     summary="Cancel a reminder that has not left",
-    responses=_problems("Not found", "Too late"),
+    responses=_problems("Not found", "Too late", *_TOKEN),
 )
-async def cancel(id: UUID, books: Books) -> ReminderOut:
+async def cancel(id: UUID, books: Books, visitor: Writing) -> ReminderOut:
     """Answered with 200, it is never sent; with 409, the mail has left or is leaving."""
-    return shown(await books.cancel(id))
+    return shown(await books.cancel(id, visitor.eyes))
 
 
 def asked(body: ReminderIn | ReminderChange) -> Asked:

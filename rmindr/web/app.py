@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,12 +14,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from rmindr import __version__
+from rmindr.afterwards import Afterwards
+from rmindr.alarms import Alarms
 from rmindr.database import Database
+from rmindr.gate import OpenGate, PeopleGate
+from rmindr.leaving import Leaving
+from rmindr.limits import Limits
+from rmindr.lists import Lists
 from rmindr.mail.inbox import Inbox
+from rmindr.people import People
 from rmindr.queue import Queue
 from rmindr.reminders import Reminders
 from rmindr.settings import Settings
-from rmindr.web import api, health, inbox, pages, queue_acts, queue_api, queue_ui
+from rmindr.signing import Signer
+from rmindr.tokens import Tokens
+from rmindr.web import api, doors, health, inbox, my_reminders, one_reminder, pages, queue_acts, queue_api, queue_ui
 from rmindr.web.access import Operators
 from rmindr.web.guards import (
     BodyLimit,
@@ -31,6 +41,8 @@ from rmindr.web.guards import (
 )
 from rmindr.web.live import Live
 from rmindr.web.problems import answer_errors
+from rmindr.web.templating import templates
+from rmindr.web.visitors import Visitors
 
 # For those who look after the queue; a POST waits less long for it (reminders.py).
 _QUEUE_PATIENCE: Final = timedelta(seconds=3)
@@ -53,12 +65,7 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
             app.state.database = database
             app.state.queue = kue.state.queue = queue
             app.state.live = Live(queue)
-            app.state.reminders = Reminders(
-                database,
-                queue,
-                may_write_to=settings.recipients.allow,
-                feed_window=timedelta(hours=settings.feed_window_hours),
-            )
+            _furnish(app, settings, database, queue)
             yield
 
     app = _App(
@@ -74,10 +81,9 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     local = settings.access == "open"
     public_url = settings.public_url or f"http://localhost:{settings.port}"
     https = public_url.startswith("https:")
-    app.state.may_list = local
     app.state.metrics_token = settings.metrics_token
     app.state.metrics_open = local
-    app.state.templates = pages.templates()
+    app.state.templates = templates()
     app.state.templates.globals |= {"inbox": mails is not None, "queue": local, "base": public_url}
     app.state.inbox = mails
 
@@ -90,7 +96,15 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.state.operators = Operators(everybody=local, token=settings.admin_token)
     kue = queue_api.create_api(app.state.operators)
     of_queue = (queue_ui.router, queue_acts.router)
-    for router in (api.router, pages.router, health.router, *of_queue, *([inbox.router] if mails is not None else [])):
+    own = (doors.router, one_reminder.router, my_reminders.router)
+    for router in (
+        api.router,
+        pages.router,
+        *own,
+        health.router,
+        *of_queue,
+        *([inbox.router] if mails is not None else []),
+    ):
         app.include_router(router)
     app.mount(queue_api.PATH, kue)
     app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
@@ -104,6 +118,30 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders, https=https)
     app.add_middleware(RequestId, trusted_proxies=settings.trusted_proxies or 0)
     return app
+
+
+def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue) -> None:
+    """What the routes speak to."""
+    https = (settings.public_url or "").startswith("https:")
+    alarms = Alarms(queue, timedelta(hours=settings.feed_window_hours))
+    # Without a key nothing of ours is signed, and no link of another instance is read.
+    signer = Signer(settings.secret_keys or [secrets.token_urlsafe(32)])
+    people = People(database, signer, alarms)
+    counted = Limits(database, (settings.secret_keys or [""])[-1])
+    local = settings.access == "open"
+    gate = OpenGate() if local else PeopleGate(people, counted, settings.recipients.allow)
+    app.state.signer, app.state.people, app.state.limits, app.state.tokens = signer, people, counted, Tokens(database)
+    app.state.reminders = books = Reminders(database, alarms, gate)
+    app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
+    app.state.leaving = Leaving(database)
+    app.state.visitors = Visitors(
+        None if local else people,
+        app.state.tokens,
+        signer,
+        settings.recipients.allow,
+        https=https,
+        trusted_proxies=settings.trusted_proxies or 0,
+    )
 
 
 class _App(FastAPI):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +17,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, RmindrError, StorageUnavailable, TooLate
+from rmindr.errors import (
+    BadToken,
+    InvalidDraft,
+    KeyReused,
+    ReminderNotFound,
+    RmindrError,
+    StorageUnavailable,
+    TooLate,
+    TooMany,
+)
 from rmindr.queue import QueueUnavailable
 
 log = structlog.get_logger(__name__)
@@ -25,17 +35,22 @@ log = structlog.get_logger(__name__)
 PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "Bad request": (400, "The request is malformed: JSON that is not JSON, something given twice."),
     "Unknown host": (400, "This service does not answer under the name in `Host`."),
-    "Token needed": (401, "The queue is for whoever has the token of `RMINDR_ADMIN_TOKEN`."),
-    "Forbidden": (403, "Not from here: a form that another site sent, or a list that only loopback may see."),
+    "Token needed": (
+        401,
+        "Reminders are for whoever shows a token of their own; the queue, for that of `RMINDR_ADMIN_TOKEN`.",
+    ),
+    "Forbidden": (403, "Not from here: a form that another site sent, or a token that is for something else."),
     "Not found": (404, "There is nothing at this address, or not for these eyes."),
     "Method not allowed": (405, "`Allow` says which methods this address has."),
     "Too slow": (408, "The body did not come in time."),
     "Too late": (409, "The mail has left, or is leaving; nothing was changed."),
+    "Over": (410, "This link of a mail was used, or is too old."),
     "Too large": (413, "The body is larger than any reminder is."),
     "Wrong content type": (415, "The body is not said to be JSON (of a form: a form)."),
     "Not understood": (422, "A field, a parameter or a header has the wrong shape; `errors` names each."),
     "Not a reminder yet": (422, "What was asked for cannot be a reminder; `errors` says why, field by field."),
     "Idempotency-Key used before": (422, "The same key came with another request; use a new one for a new reminder."),
+    "Too many": (429, "More than a limit allows; nothing was done. `Retry-After` says when one more will be."),
     "Our fault": (500, "Nobody foresaw it. It is written down under the request's id."),
     "Not now": (503, "The database does not answer; try again with the same `Idempotency-Key`."),
     "Queue away": (
@@ -51,13 +66,15 @@ _TABLE: Final[Mapping[type[RmindrError], str]] = {
     ReminderNotFound: "Not found",
     TooLate: "Too late",
     KeyReused: "Idempotency-Key used before",
+    BadToken: "Not found",
+    TooMany: "Too many",
     StorageUnavailable: "Not now",
 }
 # Nobody reads more complaints than these, and whoever sends thousands of fields gets no thousands back.
 _MOST_ERRORS: Final = 20
 _PYDANTIC: Final = re.compile(r"^(?:Input|String|Value) should")
 # An act on a reminder, from whose failure one goes back to the reminder.
-_ACT: Final = re.compile(r"(/reminders/[^/]+)/(?:cancel|edit|preview)")
+_ACT: Final = re.compile(r"(/(?:reminders|manage)/[^/]+)/(?:cancel|edit|preview|snooze|done|now|copy|confirm)")
 RETRY_AFTER_S: Final = 5
 
 
@@ -157,7 +174,12 @@ def _ours(title: str) -> Any:
                 else "Nothing was saved, or we cannot tell: try again in a moment, with the same Idempotency-Key."
             )
             return problem(request.scope, title, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        return problem(request.scope, title, str(error), errors=errors)
+        if isinstance(error, TooMany):
+            wait = {"Retry-After": str(math.ceil(error.retry_after.total_seconds()))}
+            return problem(request.scope, title, str(error), headers=wait)
+        # What is no link of ours names nothing, like one that is not there.
+        over = isinstance(error, BadToken) and error.expired
+        return problem(request.scope, "Over" if over else title, str(error), errors=errors)
 
     return answer
 

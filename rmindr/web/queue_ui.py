@@ -13,6 +13,7 @@ import structlog
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
+from rmindr.alarms import unique_key
 from rmindr.errors import RmindrError
 from rmindr.queue import Job, Queue, State
 from rmindr.queue.errands import STARTS_FROM
@@ -21,7 +22,7 @@ from rmindr.queue.lines import title_of
 from rmindr.queue.listing import Filter, Page, Place
 from rmindr.queue.overview import Closeup, Overview
 from rmindr.queue.upkeep import SILENCE
-from rmindr.reminders import unique_key
+from rmindr.reminders import Eyes
 from rmindr.web import charts
 from rmindr.web.access import require_operator, require_own_page
 from rmindr.web.live import Live
@@ -282,5 +283,5 @@ async def _unique_of(request: Request, words: str) -> list[str]:
     """The unique key under which a job stands whose reminder is asked for."""
     with suppress(ValueError, RmindrError):
         id = UUID(words)
-        return [unique_key(id, (await request.app.state.reminders.find(id)).rev)]
+        return [unique_key(id, (await request.app.state.reminders.find(id, Eyes(everything=True))).rev)]
     return []

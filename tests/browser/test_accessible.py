@@ -16,6 +16,7 @@ from sqlalchemy import update
 
 from rmindr.database import Database
 from rmindr.ledger import reminders
+from rmindr.lists import Shelf
 from rmindr.models import Status
 from tests import npm
 from tests.browser.conftest import Site, Visit, Visitor
@@ -121,6 +122,9 @@ async def every_page(site: Site, states: dict[str, str]) -> dict[str, Callable[[
         "the form, a time that comes twice": twice,
         **{f"a reminder, {status}": at(path) for status, path in states.items()},
         "the form to change one": at(f"{states['scheduled']}/edit"),
+        **{f"the list, {shelf}": at(f"/reminders?show={shelf}") for shelf in Shelf},
+        "the list, a search in vain": at("/reminders?q=nothing"),
+        "later": at(f"{states['sent']}/snooze"),
         "too late": at(f"{states['sent']}/edit"),
         "not found": at("/nothing"),
         "the inbox": at("/inbox"),

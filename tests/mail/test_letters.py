@@ -21,8 +21,11 @@ from rmindr import drafts
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft
 from rmindr.mail.letters import Contents, LetterBroken, Letters
+from rmindr.mail.links import MailLinks
+from rmindr.signing import Signer
 
 PROPERTY: Final = settings(deadline=None, derandomize=True, database=None, max_examples=60)
+SIGNER: Final = Signer(["a-key-for-tests-that-nobody-can-guess"])
 DUE: Final = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 CREATED: Final = datetime(2026, 11, 23, 18, 30, 5, tzinfo=UTC)
 HEADERS: Final = [
@@ -72,7 +75,8 @@ def contents(**changes: Any) -> Contents:
 
 
 def letters(*, name: str = "Reminders", public_url: str | None = None) -> Letters:
-    return Letters(name=name, address="reminders@example.org", bounces_to="bounces@example.org", public_url=public_url)
+    links = MailLinks(public_url, SIGNER) if public_url is not None else None
+    return Letters(name=name, address="reminders@example.org", bounces_to="bounces@example.org", links=links)
 
 
 def written(*, name: str = "Reminders", public_url: str | None = None, **changes: Any) -> bytes:
@@ -486,9 +490,31 @@ def test_a_letter_carries_a_link_only_where_there_is_a_public_url() -> None:
 
     assert "http" not in text_of(without)
     assert Page(html_of(without)).links == []
-    link = "https://remind.example.org/reminders/01939f2a-7c00-7abc-8def-0123456789ab"
-    assert f"See, change or cancel it: {link}\n" in text_of(with_link)
-    assert Page(html_of(with_link)).links == [link]
+    assert "List-Unsubscribe" not in read(without)
+    links = Page(html_of(with_link)).links
+    text = text_of(with_link)
+    words = ["Done", "Remind me again later", "See, change or cancel it", "Stop all mail from here"]
+    assert [f"{word}: {link}\n" in text for word, link in zip(words, links, strict=True)] == [True] * 4
+    assert all(link.startswith("https://remind.example.org/") for link in links)
+
+
+@pytest.mark.parametrize("local", ["a", "a" * 64])
+def test_whoever_reads_a_letter_can_stop_all_of_them_at_one_click(local: str) -> None:
+    data = written(public_url=f"https://{'remind.' * 20}example.org", recipient=f"{local}@{'a' * 60}.example.org")
+
+    # On the wire, since the standard library would fold such a value into words that nobody reads.
+    (line,) = [line for line in data.split(b"\r\n") if line.startswith(b"List-Unsubscribe:")]
+    url = Page(html_of(data)).links[-1]
+    assert line == f"List-Unsubscribe: <{url}>".encode()
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in data
+
+
+def test_a_letter_that_another_person_set_says_who_and_does_not_let_its_reader_change_it() -> None:
+    data = written(public_url="https://remind.example.org", by="ada@example.org")
+
+    assert "by ada@example.org" in text_of(data)
+    assert "See, change or cancel it" not in text_of(data)
+    assert "Stop all mail from here" in text_of(data)
 
 
 def test_the_text_and_the_page_carry_the_same_facts() -> None:

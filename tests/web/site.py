@@ -24,6 +24,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9", "Sec-Fetch-Site": 
 CONFIRMED = {
     "access": "confirmed",
     "allowed_recipients": "example.org, friend@example.com",
+    "public_url": "http://localhost:8000",
     "secret_key": "a-key-for-tests-that-nobody-can-guess",
     "mail_from": "Reminders <reminders@example.org>",
 }

@@ -159,7 +159,6 @@ async def test_a_browser_under_a_foreign_name_sees_a_page(dev: Site) -> None:
         ({"public_url": "https://remind.example.org", "HEROKU_APP_DEFAULT_DOMAIN_NAME": "app-12.herokuapp.com"},
          ["remind.example.org", "app-12.herokuapp.com"], ["app-13.herokuapp.com", "herokuapp.com"]),
         ({"HEROKU_APP_DEFAULT_DOMAIN_NAME": "app-12.herokuapp.com"}, ["app-12.herokuapp.com"], ["app-13.herokuapp.com"]),
-        ({}, ["anything.example", "10.0.0.1"], []),
     ],
 )  # fmt: skip
 async def test_beyond_loopback_it_answers_to_the_names_that_are_known_to_be_its_own(

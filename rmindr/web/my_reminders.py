@@ -1,0 +1,188 @@
+"""A person's own pages: the list of their reminders, their tokens, all their data to take along, and to delete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
+from itertools import groupby
+from typing import Annotated, Final
+from urllib.parse import urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from rmindr import times
+from rmindr.errors import InvalidDraft
+from rmindr.leaving import Leaving
+from rmindr.lists import Lists, Place, Shelf
+from rmindr.models import Person, Reminder
+from rmindr.reminders import Eyes
+from rmindr.tokens import Scope, Tokens
+from rmindr.web.access import require_own_page
+from rmindr.web.api import shown
+from rmindr.web.bodies import pressed
+from rmindr.web.doors import Folk
+from rmindr.web.templating import page
+from rmindr.web.visitors import AtPage, Visitor, visitors_of
+
+router = APIRouter(include_in_schema=False)
+
+_OURS: Final = [Depends(require_own_page)]
+_LONGEST_QUERY: Final = 200
+_SCOPES: Final[Mapping[Scope, str]] = {
+    Scope.READ: "see reminders",
+    Scope.WRITE: "make, change and cancel reminders",
+}
+
+
+def _lists(request: Request) -> Lists:
+    lists: Lists = request.app.state.lists
+    return lists
+
+
+def _tokens(request: Request) -> Tokens:
+    tokens: Tokens = request.app.state.tokens
+    return tokens
+
+
+def _person(visitor: AtPage) -> Person:
+    """Whoever is signed in. Raises HTTPException 404 where nobody is: a person's own pages are nobody else's."""
+    if visitor.person is None:
+        raise HTTPException(404)
+    return visitor.person
+
+
+TheLists = Annotated[Lists, Depends(_lists)]
+TheTokens = Annotated[Tokens, Depends(_tokens)]
+Me = Annotated[Person, Depends(_person)]
+
+
+@router.get("/reminders")
+async def mine(
+    request: Request, lists: TheLists, visitor: AtPage, show: str = "", q: str = "", after: str = ""
+) -> Response:
+    """What is to come, by day; what became of the rest."""
+    if visitor.person is None and not visitor.eyes.everything:
+        return RedirectResponse("/sign-in", 303)
+    shelf = Shelf(show) if show in list(Shelf) else Shelf.UPCOMING
+    words = " ".join("".join(each if each.isprintable() else " " for each in q).split())[:_LONGEST_QUERY]
+    found = await lists.page(visitor.eyes, shelf, words=words, after=_place(after))
+    place = _zone_of(visitor, found.items)
+    return page(
+        request,
+        "reminders.html",
+        shelf=shelf,
+        counts=await lists.counts(visitor.eyes, words),
+        words=words,
+        days=_by_day(found.items, place),
+        place=place,
+        further=found.next,
+        first=not after,
+        person=visitor.person,
+        query=lambda **more: urlencode({name: str(value) for name, value in ({"q": words} | more).items() if value}),
+    )
+
+
+@router.get("/account")
+async def account(request: Request, me: Me, tokens: TheTokens) -> Response:
+    """Who is signed in, their tokens, their data."""
+    return await _account_page(request, me, tokens)
+
+
+@router.post("/account", dependencies=_OURS)
+async def change_account(request: Request, me: Me, tokens: TheTokens, folk: Folk) -> Response:
+    """Another time zone; or mail again, where it was stopped."""
+    fields = await pressed(request)
+    try:
+        if "time_zone" in fields:
+            await folk.move(me, times.zone(fields["time_zone"].strip().replace(" ", "_") or "UTC").key)
+        if fields.get("mail") == "start":
+            await folk.unblock(me.id)
+    except times.BadTime as complaint:
+        return await _account_page(request, me, tokens, problems={"time_zone": str(complaint).rstrip(".")})
+    return RedirectResponse("/account", 303)
+
+
+@router.post("/account/tokens", dependencies=_OURS)
+async def make_token(request: Request, me: Me, tokens: TheTokens) -> Response:
+    """A new token, shown this once."""
+    fields = await pressed(request)
+    scopes = [scope for scope in _SCOPES if fields.get(scope)]
+    try:
+        token, secret = await tokens.make(me, fields.get("name", ""), scopes)
+    except InvalidDraft as error:
+        return await _account_page(request, me, tokens, problems=error.problems, named=fields.get("name", ""))
+    return page(request, "token.html", token=token, secret=secret, scopes=_SCOPES)
+
+
+@router.post("/account/tokens/{id}/revoke", dependencies=_OURS)
+async def revoke(id: UUID, me: Me, tokens: TheTokens) -> Response:
+    """It is over, at once. One of another person is not there."""
+    if not await tokens.revoke(me, id):
+        raise HTTPException(404)
+    return RedirectResponse("/account", 303)
+
+
+@router.get("/export.json")
+async def export(lists: TheLists, visitor: AtPage) -> Response:
+    """All of one's own reminders, each as the API shows it."""
+    if visitor.person is None and not visitor.eyes.everything:
+        raise HTTPException(404)
+    headers = {"Content-Disposition": 'attachment; filename="reminders.json"'}
+    return StreamingResponse(_all_of(lists, visitor.eyes), media_type="application/json", headers=headers)
+
+
+@router.post("/account/delete", dependencies=_OURS)
+async def delete(request: Request, me: Me, tokens: TheTokens) -> Response:
+    """Everything of theirs goes, for good."""
+    fields = await pressed(request)
+    if fields.get("sure") != "yes":
+        problems = {"sure": "must be ticked: nothing of it comes back"}
+        return await _account_page(request, me, tokens, problems=problems)
+    leaving: Leaving = request.app.state.leaving
+    gone = await leaving.forget(me)
+    count = f"{gone.reminders} reminder{'' if gone.reminders == 1 else 's'}"
+    left = " A mail that is leaving at this moment could not be held back." if gone.leaving else ""
+    lead = f"{count}, and all else that was kept of {me.address}.{left}"
+    answer = page(request, "said.html", badge="cancelled", said="Everything is deleted", lead=lead, undo=None)
+    visitors_of(request).let_out(answer)
+    return answer
+
+
+async def _account_page(
+    request: Request, me: Person, tokens: Tokens, *, problems: Mapping[str, str] | None = None, named: str = ""
+) -> Response:
+    context = {"person": me, "tokens": await tokens.of(me), "scopes": _SCOPES, "named": named}
+    return page(request, "account.html", code=422 if problems else 200, problems=problems or {}, **context)
+
+
+async def _all_of(lists: Lists, eyes: Eyes) -> AsyncIterator[str]:
+    yield '{"reminders": ['
+    between = "\n"
+    async for each in lists.everything(eyes):
+        yield between + json.dumps(shown(each).model_dump(mode="json"))
+        between = ",\n"
+    yield "\n]}\n"
+
+
+def _place(after: str) -> Place | None:
+    """A place that is none is the beginning."""
+    try:
+        return Place.read(after) if after else None
+    except ValueError:
+        return None
+
+
+def _zone_of(visitor: Visitor, items: Sequence[Reminder]) -> ZoneInfo:
+    """On whose clock the days begin: the person's; where there is none, that of what comes first."""
+    if visitor.person is not None:
+        return ZoneInfo(visitor.person.time_zone)
+    return ZoneInfo(items[0].time_zone if items else "UTC")
+
+
+def _by_day(items: Sequence[Reminder], place: ZoneInfo) -> list[tuple[date, list[Reminder]]]:
+    days = groupby(items, key=lambda each: each.due_at.astimezone(place).date())
+    return [(day, list(group)) for day, group in days]
