@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -41,6 +41,7 @@ from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, pri
 from rmindr.queue.keys import Keys, id_of
 from rmindr.queue.scripts import Argument, Flights, Scripts, is_wrong_type, unavailable
 
+CREATED_AT_ONCE: Final = 500
 # One script holds Redis up for everybody: at this many jobs it takes a few milliseconds.
 PROMOTED_AT_ONCE: Final = 500
 RESCUED_AT_ONCE: Final = 100
@@ -116,8 +117,12 @@ class Lifecycle:
 
     async def create_many(self, news: Sequence[NewJob]) -> Sequence[tuple[Job, bool]]:
         """Make many, each as `create` would, in order; where one of them is invalid, none."""
-        checked = [(new, self._asked(new)) for new in news]
-        return await asyncio.gather(*(self._make(new, arguments) for new, arguments in checked))
+        checked = [self._asked(new) for new in news]
+        made: list[tuple[Job, bool]] = []
+        for at in range(0, len(news), CREATED_AT_ONCE):
+            replies = await self._create(checked[at : at + CREATED_AT_ONCE])
+            made += map(self._made, news[at : at + CREATED_AT_ONCE], replies)
+        return made
 
     async def recur(self, name: str, instant_ms: int, following_ms: int | None, new: NewJob | None) -> int | None:
         """· → inactive. A schedule's instant has come: its job, and the schedule moved on to the instant that follows.
@@ -143,19 +148,16 @@ class Lifecycle:
         arguments = (token, to_ms(lease), worker, PROMOTED_AT_ONCE, int(again), *types)
         now_us, next_due, taken, barred, next_schedule = await self._call("claim", *arguments)
         leases = []
-        for job_id, fields in taken:
+        # The hashes are as they were before the claim.
+        now = {"state": "active", "started_at": str(int(now_us) // 1000)}
+        for job_id, hash in taken:
+            fields = _pairs(hash)
             try:
-                job = Job.from_hash(int(job_id), _pairs(fields))
+                job = Job.from_hash(int(job_id), fields | now | {"workerId": f"{worker}:{fields.get('type')}:1"})
             except UnreadableJob as error:
                 await self._endings["fail"]((error.job_id, token, error.why, str(error), ""))
                 continue
-            worked_by = f"{worker}:{job.type}:1"
-            leases.append(
-                Lease(
-                    replace(job, state=State.ACTIVE, started_at=from_ms(int(now_us) // 1000), worker_id=worked_by),
-                    token,
-                )
-            )
+            leases.append(Lease(job, token))
         return Claimed(
             leases=leases,
             next_due_in=_until(next_due, now_us),
@@ -180,7 +182,11 @@ class Lifecycle:
 
     async def complete(self, lease: Lease, result: Any = None) -> None:
         """active → complete, or gone if the job says remove_on_complete. Raises LeaseLost, JobNotFound, InvalidJob."""
-        await self._end("complete", lease, to_json(result, "result") if result is not None else "")
+        await self.complete_with(lease, encoded(result))
+
+    async def complete_with(self, lease: Lease, result: bytes) -> None:
+        """As `complete`, with a result that is JSON already (`encoded`)."""
+        await self._end("complete", lease, result)
 
     async def fail(self, lease: Lease, message: str, text: str | None = None, *, wait_ms: int | None) -> State:
         """active → delayed | inactive | failed. The run has failed; `wait_ms` None means for good.
@@ -295,7 +301,10 @@ class Lifecycle:
         return new.to_args(self._words_of(new.data))
 
     async def _make(self, new: NewJob, arguments: list[str | bytes]) -> tuple[Job, bool]:
-        job_id, now, *holder = await self._created(arguments)
+        return self._made(new, await self._created(arguments))
+
+    def _made(self, new: NewJob, reply: Any) -> tuple[Job, bool]:
+        job_id, now, *holder = reply
         if holder:
             return Job.from_hash(int(job_id), _pairs(holder[0])), False
         self.raise_ids(int(job_id))
@@ -322,6 +331,11 @@ class Lifecycle:
 
     async def _call(self, verb: str, *arguments: Argument) -> Any:
         return await self._scripts.call(verb, self._clock() if self._clock is not None else None, *arguments)
+
+
+def encoded(result: Any) -> bytes:
+    """A result as it goes over the wire; empty where there is none. Raises InvalidJob."""
+    return to_json(result, "result") if result is not None else b""
 
 
 def checked_id(job_id: int) -> int:

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 
 from rmindr.queue.backoff import Strategy, within_reason
 from rmindr.queue.errors import InvalidJob, JobNotFound, LeaseLost, QueueUnavailable
-from rmindr.queue.job import Job, Lease, to_json, to_ms
-from rmindr.queue.lifecycle import Lifecycle
+from rmindr.queue.job import Job, Lease, to_ms
+from rmindr.queue.lifecycle import Lifecycle, encoded
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +126,14 @@ class Performer:
         """Let the handler work, and answer how the run is to end."""
         job, handler = lease.job, self._processes[lease.job.type].handler
         fail = partial(self._lifecycle.fail, lease)
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
-                _limit(limit, job)
-                result = await handler(job, Context(self._lifecycle, lease, lambda: _limit(limit, job)))
+            if job.ttl is None:
+                result = await handler(job, Context(self._lifecycle, lease, _nothing))
+            else:
+                async with limit:
+                    _limit(limit, job)
+                    result = await handler(job, Context(self._lifecycle, lease, lambda: _limit(limit, job)))
         except Retry as signal:
             if signal.counted:
                 return partial(fail, _message(signal), wait_ms=to_ms(signal.after))
@@ -146,10 +150,9 @@ class Performer:
                 return partial(fail, "TTL exceeded", wait_ms=wait)
             return partial(fail, _message(error), _text(error), wait_ms=wait)
         try:
-            to_json(result, "result")
+            return partial(self._lifecycle.complete_with, lease, encoded(result))
         except InvalidJob as error:
             return partial(fail, f"the handler's result: {error}", wait_ms=self._wait_ms(job))
-        return partial(self._lifecycle.complete, lease, result)
 
     def _wait_ms(self, job: Job) -> int:
         """How long to wait before the next attempt; a strategy that fails itself leaves the delay as it is, as in Kue."""
@@ -161,21 +164,19 @@ class Performer:
 
     async def _settle(self, job: Job, end: Ending, patience: timedelta) -> None:
         """End a run: whatever Redis answers in time is the end of it."""
-        pause = 0.05
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience.total_seconds()):
-                while True:
-                    try:
-                        await end()
-                        return
-                    except (LeaseLost, JobNotFound) as error:
-                        log.warning(
-                            "run ended by somebody else", extra={"id": job.id, "type": job.type, "why": str(error)}
-                        )
-                        return
-                    except QueueUnavailable:
-                        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-                        pause = min(pause * 2, 2.0)
+        pause, deadline = 0.05, asyncio.get_running_loop().time() + patience.total_seconds()
+        while True:
+            try:
+                await end()
+                return
+            except (LeaseLost, JobNotFound) as error:
+                log.warning("run ended by somebody else", extra={"id": job.id, "type": job.type, "why": str(error)})
+                return
+            except QueueUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    break
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, 2.0)
         log.error("run not settled: it will be rescued", extra={"id": job.id, "type": job.type})
 
 
@@ -230,6 +231,10 @@ _MARKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "f": _as_float,
     "j": _as_json,
 }
+
+
+def _nothing() -> None:
+    """A job without a ttl has nothing to prolong."""
 
 
 def _limit(limit: asyncio.Timeout, job: Job) -> None:

@@ -98,6 +98,7 @@ class Worker:
         self._timings = timings
         # Not by id: a run whose lease is lost may still be ending when the job is taken again.
         self._runs: set[Run] = set()
+        self._busy: Counter[str] = Counter()
         self._held: set[str] = set()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -208,9 +209,8 @@ class Worker:
 
     def _free_slots(self) -> dict[str, int]:
         """How many jobs of each type may be taken. 0 is an answer too: their tokens are counted all the same."""
-        busy = Counter(run.lease.job.type for run in self._runs)
         return {
-            type: 0 if type in self._held else max(0, process.concurrency - busy[type])
+            type: 0 if type in self._held else max(0, process.concurrency - self._busy[type])
             for type, process in self._processes.items()
         }
 
@@ -280,10 +280,12 @@ class Worker:
         run = Run(lease)
         run.task = self._group.create_task(self._performer.perform(run), name=f"{lease.job.type} {lease.job.id}")
         self._runs.add(run)
+        self._busy[lease.job.type] += 1
         run.task.add_done_callback(lambda _: self._ended(run))
 
     def _ended(self, run: Run) -> None:
         self._runs.discard(run)
+        self._busy[run.lease.job.type] -= 1
         # Where slots were free before this one, nothing was waiting for it.
         if run.lease.job.type not in self._listening.slots.idle or self._stopping.is_set():
             self._wake.set()
