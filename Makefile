@@ -16,8 +16,11 @@ help: ## Show what can be made
 run: $(READY) ## Start everything on this machine and say where to click
 	@exec $(BIN)/python -m rmindr dev
 
+# Most tests wait for other processes: four at a time keep two processors busy. One by one, as a debugger needs it: TESTERS=0.
+TESTERS ?= 4
+
 test: $(READY) ## Run all tests, e.g. ARGS="-k journey -x"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal $(ARGS)
 
 check: $(READY) ## Check style, types and the layering of imports
 	@$(BIN)/ruff format --check rmindr tests benchmarks

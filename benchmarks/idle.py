@@ -60,8 +60,8 @@ async def _commands(url: str) -> dict[str, int]:
 
 
 async def _connections(url: str) -> dict[str, int]:
-    """A worker's connections block or are subscribed, or share a process with one that does; the web tier's do neither."""
+    """How many connections each process holds, by the names that they give themselves."""
     async with redis.asyncio.Redis.from_url(url, decode_responses=True, client_name="bench") as client:
         clients: Any = await client.client_list()
     names = Counter(each["name"] for each in clients if each["name"] != "bench")
-    return {"worker": names["rmindr worker"], "web": names["rmindr web"]}
+    return {"worker": names["rmindr-worker"], "web": names["rmindr-web"]}

@@ -1,4 +1,7 @@
-"""The words a person types: dev, web, worker, migrate."""
+"""The words a person types: dev, web, worker, migrate, queue.
+
+What a word needs is imported when it is typed: a look at the queue must not wait for the web tier and the database's tools.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import typer
-import uvicorn
 
-from rmindr import __version__, log, schema, worker
-from rmindr.errors import SettingsError
+from rmindr import __version__, queue_commands
+from rmindr.errors import RmindrError, SettingsError
 from rmindr.settings import Settings
 
 app = typer.Typer(
@@ -22,6 +24,8 @@ app = typer.Typer(
     help="rmindr: hand over a message and an instant; the mail goes out when it is due, once.",
 )
 
+app.add_typer(queue_commands.app, name="queue")
+
 # Heroku's router keeps connections for 90 s; a server that closes earlier answers the next request with a reset.
 _KEEP_ALIVE_S = 95
 # An open page that never ends must not hold up a stop until the process is killed.
@@ -30,7 +34,7 @@ _STOP_S = 20
 
 @app.command()
 def dev() -> None:
-    """Everything on this machine: queue, database, mail inbox, web and worker. Ctrl-C ends it all."""
+    """Run everything, on this machine only. Queue, database, mail inbox, web and worker; Ctrl-C ends it all."""
     # Its servers are not among what a dyno installs.
     from rmindr import dev as everything
 
@@ -39,7 +43,9 @@ def dev() -> None:
 
 @app.command()
 def web() -> None:
-    """The web tier, on PORT, in WEB_CONCURRENCY processes."""
+    """Run the web tier. It listens on PORT, in WEB_CONCURRENCY processes."""
+    import uvicorn
+
     settings = _settings()
     uvicorn.run(
         "rmindr.cli:web_app",
@@ -59,15 +65,21 @@ def web() -> None:
 
 def web_app() -> Any:
     """The web application of this process's environment; each web process calls it once."""
+    from rmindr import log
     from rmindr.web.app import create_app
+    from rmindr.web.live import on_stop
 
     log.configure()
-    return create_app(_settings())
+    app = create_app(_settings())
+    on_stop(app.state.end_news)
+    return app
 
 
 @app.command("worker")
 def run_worker() -> None:
-    """The worker: sends what is due, keeps the queue filled, logs what happens."""
+    """Run a worker. It sends what is due, keeps the queue filled, and logs what happens."""
+    from rmindr import log, worker
+
     settings = _settings()
     log.configure()
     _run(worker.run(settings))
@@ -75,7 +87,9 @@ def run_worker() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the schema of this release; harmless when it is there already."""
+    """Bring the database up to date. Harmless when it is there already; all or nothing when it is not."""
+    from rmindr import log, schema
+
     settings = _settings()
     log.configure()
     schema.migrate(settings.database_url.get_secret_value())
@@ -84,7 +98,7 @@ def migrate() -> None:
 
 @app.command()
 def version() -> None:
-    """The version of this release."""
+    """Print the version of this release."""
     typer.echo(__version__)
 
 
@@ -96,11 +110,14 @@ def main() -> None:
         for variable, problem in error.problems.items():
             print(f"rmindr: {variable} {problem}", file=sys.stderr)
         raise SystemExit(2) from None
+    except RmindrError as error:
+        print(f"rmindr: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _port() -> int:
     """PORT alone: the other settings of `dev` are its own."""
-    return Settings.load(access="open").port
+    return Settings.load(access="open", host="127.0.0.1").port
 
 
 def _settings() -> Settings:

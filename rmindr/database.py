@@ -7,12 +7,16 @@ The same code runs on PostgreSQL and on SQLite. Every statement is its own trans
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import BigInteger, event
 from sqlalchemy.dialects.postgresql.base import PGCompiler
 from sqlalchemy.engine import make_url
@@ -31,6 +35,10 @@ _POOL: Final = {"pool_size": 2, "max_overflow": 1, "pool_timeout": 3.0, "pool_re
 _IDLE_CHECK_S: Final = 20.0
 # Longer than any statement here takes; shorter than a person waits for an answer.
 _PATIENCE_S: Final = 4.0
+# Shorter than that: a statement which the database itself gives up is a plain no; it will not be carried out later.
+_STATEMENT_S: Final = 3.0
+# What is not a statement, such as connecting, ends this much later at the latest.
+_GRACE_S: Final = 0.5
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -110,7 +118,7 @@ class Database:
 async def _in_time() -> AsyncIterator[None]:
     """A database that does not answer is unavailable, whatever layer notices first."""
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_PATIENCE_S + _GRACE_S):
             yield
     except DBAPIError as error:
         # Constraints and the like are ours to handle; what is left is the server, the network or a lock.
@@ -127,7 +135,7 @@ def _engine(url: str) -> AsyncEngine:
         engine = create_async_engine(
             parsed.set(drivername="sqlite+aiosqlite"),
             isolation_level="AUTOCOMMIT",
-            connect_args={"timeout": 5.0},
+            connect_args={"timeout": _STATEMENT_S},
             **_POOL,
         )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -138,32 +146,43 @@ def _engine(url: str) -> AsyncEngine:
         connect_args={
             "connect_timeout": 3,
             "application_name": "rmindr",
-            "options": "-c statement_timeout=4000 -c synchronous_commit=on",
+            "options": f"-c statement_timeout={_STATEMENT_S * 1000:.0f} -c synchronous_commit=on",
             "keepalives_idle": 30,
             # A statement is prepared when it is first seen twice, not five times: these few run for ever.
             "prepare_threshold": 1,
         },
         **_POOL,
     )
-    event.listen(engine.sync_engine, "checkin", _note_time)
-    event.listen(engine.sync_engine, "checkout", _check_if_idle)
+    event.listen(engine.sync_engine, "checkin", _take_back)
+    event.listen(engine.sync_engine, "checkout", _lend)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     # FULL: an answered POST survives a power cut, not only a crash.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={_STATEMENT_S * 1000:.0f}",
+        "foreign_keys=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def _note_time(_: object, record: Any) -> None:
+def _take_back(_: object, record: Any) -> None:
+    """When a connection comes back to the pool: its time is no longer counted."""
     record.info["idle_since"] = time.monotonic()
+    if (cutting := record.info.pop("cutting", None)) is not None:
+        cutting.cancel()
 
 
-def _check_if_idle(connection: Any, record: Any, _: object) -> None:
-    """Ask a connection that has been idle for a while whether it still lives; one just used needs no round trip."""
+def _lend(connection: Any, record: Any, _: object) -> None:
+    """When a connection leaves the pool: for so long and no longer, and alive. One just used needs no round trip."""
+    if "cut" in record.info:
+        raise DisconnectionError
+    record.info["cutting"] = cutting = asyncio.get_running_loop().call_later(_PATIENCE_S, _cut, connection, record)
     if time.monotonic() - record.info.get("idle_since", time.monotonic()) < _IDLE_CHECK_S:
         return
     try:
@@ -171,4 +190,16 @@ def _check_if_idle(connection: Any, record: Any, _: object) -> None:
         cursor.execute("SELECT 1")
         cursor.close()
     except Exception as error:
+        cutting.cancel()
         raise DisconnectionError from error
+
+
+def _cut(connection: Any, record: Any) -> None:
+    """End the conversation with a server that is silent, so that whoever waits for it learns so at once.
+
+    Cancelling would not do: the driver then asks that very server to stop, and waits until it has."""
+    # Whoever held it may have been busy with something else, and gives it back without noticing.
+    record.info["cut"] = True
+    with contextlib.suppress(psycopg.Error, OSError):
+        with socket.socket(fileno=os.dup(connection.driver_connection.pgconn.socket)) as wire:
+            wire.shutdown(socket.SHUT_RDWR)

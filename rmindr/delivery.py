@@ -21,6 +21,7 @@ import contextlib
 import json
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,14 +37,14 @@ from rmindr.errors import StorageUnavailable
 from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, Claim, Ledger
 from rmindr.mail.letters import Contents, Letter, LetterBroken, Letters
 from rmindr.mail.smtp import Phase, Undelivered, Verdict
-from rmindr.models import FINAL, Reminder, Status
+from rmindr.models import WAITING, Reminder, Status
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 # Greylisting lets through after one to five minutes; later, patience costs nothing.
 _WAITS: Final = (90.0, 300.0, 600.0, 1200.0, 1800.0)
-_STORAGE_WAIT: Final = timedelta(seconds=10)
+_TROUBLE_WAIT: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +149,11 @@ class Delivery:
         self._outage = outage
         self._worker = worker
         self._checkpoint = checkpoint
-        self._under_way: dict[UUID, Claim] = {}
+        # By fence, too: an attempt that was overtaken may still be ending when the next one is under way.
+        self._under_way: dict[tuple[UUID, int], Claim] = {}
 
     async def deliver(self, id: UUID, rev: int) -> Outcome:
-        """Send this revision if it is due and still wanted. Never raises for reasons of mail or storage."""
+        """Send this revision if it is due and still wanted. Raises nothing."""
         self._checkpoint("redis_claimed")
         try:
             claim = await self._ledger.claim(id, rev, self._worker)
@@ -159,8 +161,13 @@ class Delivery:
                 return await self._explain(id, rev)
             return await self._attempt(claim)
         except StorageUnavailable:
-            # Whatever was claimed and not marked lapses by itself; what was marked is asked about then.
-            return Outcome(wait=_STORAGE_WAIT)
+            # Should the claim have been written all the same, it lapses by itself.
+            return Outcome(wait=_TROUBLE_WAIT)
+        except Exception as error:
+            # A fault of ours, or of the schema. Its words may quote the whole row, so only where it arose is told.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("delivery failed", id=str(id), error=type(error).__name__, where=where)
+            return Outcome(wait=_TROUBLE_WAIT, counted=True)
 
     async def keep_alive(self) -> None:
         """Prolong the leases of all attempts under way, four times per lease, until cancelled."""
@@ -178,10 +185,12 @@ class Delivery:
         if looked is None:
             return Outcome(result={"skipped": "unknown"})
         reminder, clock = looked
-        if reminder.rev != rev or reminder.status in FINAL:
-            return Outcome(result={"skipped": "superseded" if reminder.rev != rev else str(reminder.status)})
-        if reminder.status != Status.SENDING:
+        if reminder.rev != rev:
+            return Outcome(result={"skipped": "superseded"})
+        if reminder.status in WAITING:
             return Outcome(wait=max(reminder.next_at - clock, timedelta(milliseconds=1)))
+        if reminder.status != Status.SENDING:
+            return Outcome(result={"skipped": str(reminder.status)})
         if reminder.lease_until is None or reminder.lease_until >= clock:
             return Outcome(wait=(reminder.lease_until or clock) - clock + timedelta(milliseconds=1))
         if reminder.marked_at is None:
@@ -221,26 +230,31 @@ class Delivery:
     # One attempt
 
     async def _attempt(self, claim: Claim) -> Outcome:
-        self._under_way[claim.id] = claim
+        self._under_way[claim.id, claim.fence] = claim
         try:
             self._checkpoint("sql_claimed")
             return await self._send(claim)
         except Undelivered as failure:
             return await self._undelivered(claim, failure)
         except LetterBroken as error:
-            await self._ledger.end(claim, Status.FAILED, "The mail could not be written.")
+            await _insist(lambda: self._ledger.end(claim, Status.FAILED, "The mail could not be written."))
             return Outcome(failed=str(error))
+        except StorageUnavailable:
+            # No body has left. This worker lives, so its claim is not to be counted as a lost one when it lapses.
+            await _insist(lambda: self._ledger.give_back(claim))
+            return Outcome(wait=_TROUBLE_WAIT)
         except asyncio.CancelledError:
-            # Only before the mark: past it, nothing is cancelled.
+            # What is marked is not given back: its body may have left.
             with contextlib.suppress(StorageUnavailable):
                 await self._ledger.give_back(claim)
             raise
         finally:
-            self._under_way.pop(claim.id, None)
+            del self._under_way[claim.id, claim.fence]
 
     async def _send(self, claim: Claim) -> Outcome:
         late = claim.claimed_at - claim.due_at
-        if self._policy.missed_after is not None and late > self._policy.missed_after and not claim.ambiguous:
+        # What was tried in time and put off by the recipient's server, or may have left, was not found late.
+        if self._policy.missed_after is not None and late > self._policy.missed_after and claim.attempt == 1:
             why = f"It was found {times.distance_in_words(late)} late, and this service does not send that late."
             await self._ledger.end(claim, Status.MISSED, why)
             return Outcome(failed="missed")
@@ -261,8 +275,7 @@ class Delivery:
         try:
             reply = await envelope.body(letter)
         except Undelivered as failure:
-            undelivered = failure
-            return await _insist(lambda: self._undelivered(claim, undelivered))
+            return await self._undelivered(claim, failure)
         accepted = time.monotonic()
         self._checkpoint("accepted")
         await self._witness.testify(claim, reply)
@@ -290,6 +303,9 @@ class Delivery:
         log.warning(
             "not delivered", id=str(claim.id), fence=claim.fence, verdict=str(failure.verdict), at=failure.summary
         )
+        return await _insist(lambda: self._write_down(claim, failure))
+
+    async def _write_down(self, claim: Claim, failure: Undelivered) -> Outcome:
         match failure.verdict:
             case Verdict.PERMANENT:
                 await self._ledger.end(claim, Status.FAILED, _refused(failure), failure.reply)
@@ -372,8 +388,10 @@ async def _to_the_end(work: Awaitable[T], last_words: timedelta) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=last_words.total_seconds())
+        try:
+            await asyncio.wait([task], timeout=last_words.total_seconds())
+        finally:
+            task.cancel()
         if task.done() and not task.cancelled() and task.exception() is None:
             return task.result()
-        task.cancel()
         raise

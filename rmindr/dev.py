@@ -66,7 +66,7 @@ async def run(port: int) -> None:
                 await server.ready.wait()
                 _welcome(port, redis_url)
                 await stopping.wait()
-                server.should_exit = True
+                server.stop()
 
 
 def _welcome(port: int, redis_url: str) -> None:
@@ -76,6 +76,7 @@ def _welcome(port: int, redis_url: str) -> None:
         f"    the form    {here}/\n"
         f"    the inbox   {here}/inbox\n"
         f"    the API     {here}/docs\n"
+        f"    the board   {here}/queue\n"
         f"    the queue   {redis_url}\n\n"
         f"  Mails go to the inbox, nowhere else. Ctrl-C stops everything; {_HOME}/ keeps it.\n",
         flush=True,
@@ -86,9 +87,10 @@ class _Web(uvicorn.Server):
     """The web tier in this process; whoever started it also stops it."""
 
     def __init__(self, settings: Settings, mails: Inbox) -> None:
+        self._app = create_app(settings, mails)
         super().__init__(
             uvicorn.Config(
-                create_app(settings, mails),
+                self._app,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=3,
@@ -101,6 +103,11 @@ class _Web(uvicorn.Server):
         """Start, and say so."""
         await super().startup(sockets)
         self.ready.set()
+
+    def stop(self) -> None:
+        """Stop when all answers are given; the dashboard's news, which would never end, ends."""
+        self._app.state.end_news()
+        self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -58,14 +58,17 @@ def draft(asked: Asked, *, clock: datetime, partial: bool = False) -> Draft:
     complaints = _Complaints()
     to = complaints.check("to", lambda: "" if partial and not asked.to else address(asked.to))
     message = complaints.check("message", lambda: "" if partial and not asked.message else _message(asked.message))
-    subject = complaints.check("subject", lambda: _subject(asked.subject, asked.message))
+    subject = complaints.check("subject", lambda: _subject(asked.subject, message or ""))
     place = complaints.check("time_zone", lambda: times.zone(asked.time_zone or "UTC"))
     name = "when" if asked.when is not None and asked.due_at is None else "due_at"
     written = complaints.check(name, lambda: _time(asked))
+    fold = asked.fold if asked.fold in (0, 1) else None
+    if fold != asked.fold:
+        complaints.problems["fold"] = "must be 0 or 1"
     due_at = None
     if place is not None and written is not None:
-        due_at = complaints.check(name, lambda: times.instant(written, place, fold=asked.fold, after=clock))
-    if to is None or message is None or subject is None or place is None or due_at is None:
+        due_at = complaints.check(name, lambda: times.instant(written, place, fold=fold, after=clock))
+    if complaints.problems or to is None or message is None or subject is None or place is None or due_at is None:
         raise InvalidDraft(complaints.problems)
     return Draft(to=to, subject=subject, message=message, due_at=due_at, time_zone=place.key)
 
@@ -84,7 +87,7 @@ def address(text: str | None) -> str:
     if text.count("@") > 1 or any(separator in text for separator in ",;:<>"):
         raise ValueError("must be one address alone, like me@example.org")
     try:
-        checked = validate_email(text, check_deliverability=False, allow_smtputf8=True)
+        checked = validate_email(text, check_deliverability=False, allow_smtputf8=True, strict=True)
     except EmailNotValidError as error:
         raise ValueError(f"is not an address: {error}") from None
     if checked.ascii_email is None:
@@ -96,19 +99,19 @@ def _message(text: str | None) -> str:
     if text is None or not text.strip():
         raise ValueError("is missing")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    _readable(text, allowed="\n\t")
     if len(text) > MAX_MESSAGE:
         raise ValueError(f"is {len(text):,} characters long; {MAX_MESSAGE:,} are the most")
+    _readable(text, allowed="\n\t")
     return text
 
 
-def _subject(text: str | None, message: str | None) -> str:
+def _subject(text: str | None, message: str) -> str:
     if text is None or not text.strip():
-        return subject_from(message or "")
+        return subject_from(message)
     text = text.strip()
-    _readable(text, allowed="")
     if len(text) > MAX_SUBJECT:
         raise ValueError(f"is {len(text):,} characters long; {MAX_SUBJECT} are the most")
+    _readable(text, allowed="")
     return text
 
 

@@ -6,6 +6,7 @@ RmindrError
 ├── ReminderNotFound        no reminder under this id, or not one for these eyes
 ├── TooLate                 the mail has left, or is leaving; nothing was changed
 ├── KeyReused               an Idempotency-Key that came with another request before
+├── MigrationFailed         the database is not at the schema of this release, and why
 └── StorageUnavailable      the database did not answer in time; what was asked may or may not have been done
 """
 
@@ -54,6 +55,10 @@ class KeyReused(RmindrError):
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was used for a different request; use a new key for a new reminder.")
+
+
+class MigrationFailed(RmindrError):
+    """The database could not be brought to the schema of this release; nothing of it was changed."""
 
 
 class StorageUnavailable(RmindrError):

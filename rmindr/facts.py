@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Table, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from rmindr.database import Database, now
@@ -36,6 +36,18 @@ class Facts:
             )
         if not changed.rowcount and await self.agree(name, value) != value:
             await self.put(name, value)
+
+    async def raise_to(self, name: str, count: int) -> None:
+        """Set a number that never goes down: to `count`, unless it is higher already."""
+        # Compared as text, the longer first: a cast would meet the values of other facts, too.
+        value = str(count)
+        lower = tuple_(func.length(_facts.c.value), _facts.c.value) < tuple_(len(value), value)
+        async with self._database.statements() as connection:
+            raised = await connection.execute(
+                update(_facts).where(_facts.c.name == name, lower).values(value=value, updated_at=now())
+            )
+        if not raised.rowcount and int(await self.agree(name, value)) < count:
+            await self.raise_to(name, count)
 
     async def agree(self, name: str, proposal: str) -> str:
         """The value that stands, or `proposal` where none stood: all who ask at once get the same answer."""

@@ -22,7 +22,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, bindparam, case, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, case, or_, select, update
 
 from rmindr.database import Database, now
 from rmindr.errors import StorageUnavailable
@@ -37,6 +37,10 @@ log = structlog.get_logger(__name__)
 
 _BATCH: Final = 500
 _AUDITED_AT_ONCE: Final = 2000
+# In these a job will come up by itself. One that somebody ended otherwise than we do still holds its unique key.
+_LIVING: Final = (State.DELAYED, State.INACTIVE, State.ACTIVE)
+# What was given in the seconds before Redis was emptied, and not heard of here: so many ids are passed over.
+_IDS_UNHEARD_OF: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +95,11 @@ class Feeder:
         """Sweep until cancelled."""
         while True:
             try:
-                await self.sweep()
-                self._now_direct(False)
-            except QueueUnavailable:
-                self._now_direct(True)
-                with contextlib.suppress(StorageUnavailable):
+                try:
+                    await self.sweep()
+                    self._now_direct(False)
+                except QueueUnavailable:
+                    self._now_direct(True)
                     await self.deliver_due()
             except StorageUnavailable as error:
                 log.warning("database away", why=str(error))
@@ -156,7 +160,7 @@ class Feeder:
         highest = max(job.id for job in jobs)
         if highest > self._highest_id:
             self._highest_id = highest
-            await self._facts.put(HIGHEST_JOB_ID, str(highest))
+            await self._facts.raise_to(HIGHEST_JOB_ID, highest)
 
     async def _wake_overdue(self) -> None:
         """What is late and in nobody's hands gets a job that is due now; a job that waits or runs is left alone."""
@@ -180,7 +184,8 @@ class Feeder:
         soon = await self._select(and_(queued, row.next_at <= now() + _ms(self._pace.soon)), limit=_AUDITED_AT_ONCE)
         later = and_(queued, row.next_at > now() + _ms(self._pace.soon), row.next_at <= now() + _ms(self._pace.window))
         if (after := self._audited_up_to) is not None:
-            later = and_(later, tuple_(row.next_at, row.id) > tuple_(after.next_at, after.id))
+            beyond = or_(row.next_at > after.next_at, row.id > after.id)
+            later = and_(later, row.next_at >= after.next_at, beyond)
         rest = await self._select(later, limit=_BATCH)
         self._audited_up_to = rest[-1] if len(rest) == _BATCH else None
         missing = [
@@ -200,7 +205,7 @@ class Feeder:
             held = {each: job_id for each, job_id in zip(part, job_ids, strict=True) if job_id is not None}
             if look_closely:
                 states = await self._queue.jobs.states(list(held.values()))
-                held = {each: held[each] for each, state in zip(list(held), states, strict=True) if state is not None}
+                held = {each: held[each] for each, state in zip(list(held), states, strict=True) if state in _LIVING}
             missing += [each for each in part if each not in held]
         return missing
 
@@ -213,9 +218,12 @@ class Feeder:
             found, last_id = await self._queue.redis.mget(self._epoch_key, self._queue.keys.ids)
         if found == self._epoch and int(last_id or 0) >= self._highest_id:
             return
-        self._queue.lifecycle.raise_ids(self._highest_id)
+        # Another feeder may have given ids since.
+        given = max(self._highest_id, int(await self._facts.get(HIGHEST_JOB_ID) or 0))
+        at_least = given + _IDS_UNHEARD_OF if given else 0
+        self._queue.lifecycle.raise_ids(at_least)
         with unavailable():
-            if (behind := self._highest_id - int(last_id or 0)) > 0:
+            if (behind := at_least - int(last_id or 0)) > 0:
                 # Added, not set: somebody else may be counting at this moment, and no id may be given twice.
                 await self._queue.redis.incrby(self._queue.keys.ids, behind)
         stale = and_(row.status.in_(WAITING), row.queued_rev.is_not(None))

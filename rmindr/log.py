@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 # Written by log calls of ours and of the libraries alike, in this order, before whatever else a line carries.
-_ORDER = ("time", "level", "event")
+_ORDER: Final = ("time", "level", "event")
+# Heroku cuts lines at 10,000 bytes.
+_LONGEST: Final = 6000
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -28,6 +32,9 @@ def configure(level: int = logging.INFO) -> None:
             structlog.processors.LogfmtRenderer(key_order=_ORDER, drop_missing=True, bool_as_flag=False),
         ],
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without these letters gets their numbers: no line is lost for one of them.
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     root = logging.getLogger()
@@ -49,11 +56,18 @@ def configure(level: int = logging.INFO) -> None:
 
 
 def _one_line(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """No value can end its line or colour the terminal; keys that logfmt cannot carry lose their spaces."""
+    """No value can end its line, colour the terminal or fill the disk, whatever it is; keys are words."""
     return {
-        key.replace(" ", "_"): _printable(value) if isinstance(value, str) else value for key, value in event.items()
+        re.sub(r"[^\w.-]", "_", key) or "_": value
+        if value is None or isinstance(value, (bool, int, float))
+        else _printable(str(value))
+        for key, value in event.items()
     }
 
 
 def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    if len(text) > _LONGEST:
+        # How it began and how it ended: of a traceback the end is the error.
+        text = f"{text[: _LONGEST // 4]}…{text[-_LONGEST * 3 // 4 :]}"
+    # The renderer writes the ends of lines as \n itself.
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)

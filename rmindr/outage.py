@@ -46,22 +46,34 @@ class MailOutage:
     async def watch(self) -> None:
         """Probe while an outage is on, until cancelled."""
         while True:
+            await self._say_that_all_is_well()
             await self._begun.wait()
             # The one line that an operator must see: nothing goes out until this is mended.
             log.error("sending paused", why=self._why)
-            await self._tell(json.dumps({"why": self._why}))
-            while True:
-                await asyncio.sleep(self._interval.total_seconds())
-                try:
-                    await self._probe()
-                    break
-                except Undelivered as failure:
-                    self._why = f"{failure.verdict}: {failure.summary}"
+            while not await self._is_back():
+                pass
+            # Nothing in between: another outage may begin at any moment, and must find sending resumed.
             self._begun.clear()
-            log.info("sending resumed")
-            await self._tell("")
             self.on_resume()
+            log.info("sending resumed")
 
-    async def _tell(self, value: str) -> None:
+    async def _is_back(self) -> bool:
+        """Tell, wait, and ask. Told each time: another process may have said that all is well."""
         with contextlib.suppress(StorageUnavailable):
-            await self._facts.put(OUTAGE, value)
+            await self._facts.put(OUTAGE, json.dumps({"why": self._why}))
+        await asyncio.sleep(self._interval.total_seconds())
+        try:
+            await self._probe()
+        except Undelivered as failure:
+            self._why = f"{failure.verdict}: {failure.summary}"
+            return False
+        return True
+
+    async def _say_that_all_is_well(self) -> None:
+        """Also at the start: whoever said otherwise may have been killed since."""
+        while not self.on:
+            try:
+                await self._facts.put(OUTAGE, "")
+                return
+            except StorageUnavailable:
+                await asyncio.sleep(self._interval.total_seconds())

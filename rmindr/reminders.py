@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Result, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Result, and_, bindparam, case, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from rmindr import drafts, times
@@ -23,7 +23,7 @@ from rmindr.database import Database, now
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import Draft, Reminder, Status, new_id
+from rmindr.models import WAITING, Draft, Reminder, Status, new_id
 from rmindr.queue import NewJob, Queue, QueueError
 
 # Longer would keep the person waiting for something that the feeder does as well.
@@ -31,7 +31,7 @@ _QUICK: Final = 0.8
 # The reminder's own clock decides how often; this only keeps the queue from giving up first.
 _ATTEMPTS: Final = 1_000_000
 _CHANGEABLE: Final = or_(
-    row.status.in_((Status.UNCONFIRMED, Status.SCHEDULED, Status.RETRYING)),
+    row.status.in_((Status.UNCONFIRMED, *WAITING)),
     and_(row.status == Status.SENDING, row.marked_at.is_(None)),
 )
 # Whoever is about to send the old revision holds an old fence from here on.
@@ -54,6 +54,8 @@ _CHANGE: Final = (
         timeline=noted(),
     )
 )
+# An edit confirms nothing.
+_EDITED: Final = case((row.status == Status.UNCONFIRMED, Status.UNCONFIRMED), else_=Status.SCHEDULED)
 _INSERT: Final = insert(reminders).returning(*row)
 _FIND: Final = select(*row).where(row.id == bindparam("of_id"))
 _BY_KEY: Final = select(*row).where(row.owner == bindparam("of_owner"), row.idem_key == bindparam("of_key"))
@@ -116,7 +118,8 @@ class Reminders:
             "timeline": _created(clock),
         }
         try:
-            async with self._database.statements() as connection:
+            # In three steps: a server that froze before the last of them stores nothing when it wakes, long after the 503.
+            async with self._database.transaction() as connection:
                 reminder = _reminder((await connection.execute(_INSERT, values)).mappings().one())
         except IntegrityError:
             # The same key, a moment ago and on another connection.
@@ -156,6 +159,7 @@ class Reminders:
             seen = await self.find(id)
             draft = self._changed(seen, change)
             values = {
+                "status": _EDITED,
                 "recipient": draft.to,
                 "subject": draft.subject,
                 "message": draft.message,
@@ -163,7 +167,7 @@ class Reminders:
                 "next_at": draft.due_at,
                 "time_zone": draft.time_zone,
             }
-            edited = await self._change(seen, Status.SCHEDULED, "edited", values)
+            edited = await self._change(seen, "edited", values)
             if edited is not None:
                 await self._forget_alarm(seen)
                 await self._set_alarm(edited)
@@ -175,20 +179,19 @@ class Reminders:
             seen = await self.find(id)
             if seen.status == Status.CANCELLED:
                 return seen
-            cancelled = await self._change(seen, Status.CANCELLED, "cancelled", {})
+            cancelled = await self._change(seen, "cancelled", {"status": Status.CANCELLED})
             if cancelled is not None:
                 await self._forget_alarm(seen)
                 return cancelled
 
-    async def _change(self, seen: Reminder, status: Status, event: str, values: dict[str, Any]) -> Reminder | None:
-        """A new revision; None where somebody changed it since it was seen. Raises TooLate, ReminderNotFound."""
-        values = {**values, "status": status}
+    async def _change(self, seen: Reminder, event: str, values: dict[str, Any]) -> Reminder | None:
+        """A new revision; None where it has changed since it was seen. Raises TooLate, ReminderNotFound."""
         statement = _CHANGE.where(row.id == seen.id, row.rev == seen.rev).values(**values)
         async with self._database.statements() as connection:
             changed = _one(await connection.execute(statement.returning(*row), {"note": note(event)}))
         if changed is None:
             current = await self.find(seen.id)
-            if current.rev == seen.rev:
+            if current.rev == seen.rev and not _is_changeable(current):
                 raise TooLate(current.status)
         return changed
 
@@ -226,7 +229,7 @@ class Reminders:
         return known
 
     async def _set_alarm(self, reminder: Reminder) -> None:
-        if reminder.due_at - self._clock() > self._feed_window:
+        if reminder.status != Status.SCHEDULED or reminder.due_at - self._clock() > self._feed_window:
             return
         with contextlib.suppress(QueueError, TimeoutError):
             async with asyncio.timeout(_QUICK):
@@ -256,6 +259,13 @@ def alarm(id: UUID, rev: int, at: datetime | timedelta) -> NewJob:
 def unique_key(id: UUID, rev: int) -> str:
     """The queue's unique key of one revision of one reminder."""
     return f"reminder:{id}:{rev}"
+
+
+def _is_changeable(reminder: Reminder) -> bool:
+    """As _CHANGEABLE has it: what was refused a moment ago may have been put off since."""
+    if reminder.status == Status.SENDING:
+        return reminder.marked_at is None
+    return reminder.status in (Status.UNCONFIRMED, *WAITING)
 
 
 def _fingerprint(asked: Asked) -> str:

@@ -5,28 +5,45 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from email.utils import parseaddr
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.asyncio.connection import parse_url as parse_redis_url
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
+from rmindr import heroku
 from rmindr.errors import SettingsError
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_HEROKU_REDIS: Final = re.compile(r"\.(amazonaws|herokuapp|heroku)\.com$")
-# The add-ons' own variables (docs/decisions.md): host, port, user, password; a constant where the add-on has none.
-_MAIL_ADD_ONS: Final = (
-    ("MAILGUN_SMTP_SERVER", "MAILGUN_SMTP_PORT", "MAILGUN_SMTP_LOGIN", "MAILGUN_SMTP_PASSWORD"),
-    ("MAILERTOGO_SMTP_HOST", "MAILERTOGO_SMTP_PORT", "MAILERTOGO_SMTP_USER", "MAILERTOGO_SMTP_PASSWORD"),
-    ("=smtp.sendgrid.net", "=587", "=apikey", "SENDGRID_API_KEY"),
-    ("=smtp.sendgrid.net", "=587", "SENDGRID_USERNAME", "SENDGRID_PASSWORD"),
-    ("=smtp.postmarkapp.com", "=587", "POSTMARK_API_TOKEN", "POSTMARK_API_TOKEN"),
+# What rmindr/queue/addresses.py reads.
+_REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+# What clusters tell every process about a service that is called rmindr, e.g. RMINDR_WEB_PORT_8000_TCP_ADDR.
+_SERVICE_LINK: Final = re.compile(r"RMINDR_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_UNREADABLE: Final = (
+    "cannot be read as a URL; in its user and password write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25"
 )
+# What is wrong with a value, in words that mend it; by pydantic's name for it.
+_SENTENCES: Final = {
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number, and not that large",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_too_short": "must have at least {min_length} character",
+    "string_too_long": "must have at most {max_length} characters",
+    "literal_error": "must be {expected}",
+    "extra_forbidden": "is no setting",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,25 +53,28 @@ class SmtpServer:
     host: str
     port: int
     security: Literal["plain", "starttls", "tls"]
-    username: str | None = None
+    # Where a service has one token for both, the name is as secret as the password.
+    username: str | None = field(default=None, repr=False)
     password: SecretStr | None = None
 
     @classmethod
     def from_url(cls, url: str) -> SmtpServer:
         """Read smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]. Raises ValueError with a sentence."""
-        parts = urlsplit(url)
+        parts, named_port = _split(url)
         securities: dict[str, tuple[Literal["plain", "starttls", "tls"], int | None]] = {
             "smtp": ("plain", None),
             "smtp+starttls": ("starttls", 587),
             "smtps": ("tls", 465),
         }
-        if parts.scheme not in securities or not parts.hostname:
+        # What follows the host is a password that was not quoted, or options such as some services add; those are let be.
+        unquoted = parts.path.strip("/") or "@" in parts.query + parts.fragment
+        if parts.scheme not in securities or not parts.hostname or unquoted:
             raise ValueError(
                 "must look like smtp+starttls://user:password@host:587 (or smtps://, or smtp:// on loopback)"
             )
         security, default_port = securities[parts.scheme]
-        port = parts.port or default_port
-        if port is None or port == 25:
+        port = default_port if named_port is None else named_port
+        if port in (None, 0, 25):
             raise ValueError("must name a port other than 25, e.g. smtp://localhost:1025")
         if security == "plain" and parts.password and parts.hostname not in LOOPBACK:
             raise ValueError("sends a password in the clear: use smtp+starttls:// or smtps:// beyond loopback")
@@ -81,12 +101,51 @@ class AllowedRecipients:
         return self.everybody or lowered in self.addresses or lowered.rpartition("@")[2] in self.domains
 
 
-class Settings(BaseSettings):
-    """All settings of one process. Secrets do not show in its repr."""
+class QueueSettings(BaseSettings):
+    """Where the queue is: all that a command needs which only speaks to it. Secrets do not show in its repr."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RMINDR_", extra="ignore", frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
+        env_prefix="RMINDR_", extra="forbid", frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
     )
+
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
+    """The queue: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host,host/service` or `redis+cluster://host,host`; it
+    may be emptied at any time without losing a reminder."""
+
+    queue_prefix: str = Field("q", min_length=1, max_length=60)
+    """What the queue's keys begin with; on a Redis Cluster it stands in braces."""
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong."""
+        problems: dict[str, str] = {}
+        try:
+            return cls(**given)
+        except SettingsError as error:
+            problems |= error.problems
+        except ValidationError as error:
+            for problem in error.errors(include_input=False, include_url=False):
+                problems[variable(str(problem["loc"][0]))] = _sentence(problem)
+        raise SettingsError(problems)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        # Not by urlsplit: what it has to say of a URL repeats the password.
+        scheme, separator, _ = url.partition("://")
+        if not separator or scheme not in _REDIS:
+            raise ValueError(f"must begin with {', '.join(f'{each}://' for each in _REDIS)}")
+        if "+" not in scheme:
+            try:
+                parse_redis_url(url)
+            except ValueError:
+                raise ValueError(_UNREADABLE) from None
+        return SecretStr(heroku.redis_url(url)) if "DYNO" in os.environ else value
+
+
+class Settings(QueueSettings):
+    """All settings of one process."""
 
     access: Literal["open", "confirmed"] = "confirmed"
     """Who may schedule to whom. `open`: whoever reaches the page, to anyone; on loopback only. `confirmed`: only to
@@ -99,8 +158,11 @@ class Settings(BaseSettings):
     """At least 32 characters that nobody can guess; what the service signs is signed with it."""
 
     public_url: str | None = None
-    """Where people reach the web tier, e.g. `https://remind.example.org`; links in mails begin with it, and without it
-    mails carry none."""
+    """Where people reach the web tier, e.g. `https://remind.example.org`; it answers under no other name then. Links in mails
+    begin with it, and without it mails carry none."""
+
+    heroku_domain: str | None = Field(None, validation_alias="HEROKU_APP_DEFAULT_DOMAIN_NAME")
+    """The name that Heroku's router knows this app by, as the platform tells it; the web tier answers under it, too."""
 
     mail_from: str = "rmindr <rmindr@localhost.localdomain>"
     """The sender of all mail, e.g. `Reminders <reminders@example.org>`; its domain must be one you may send for."""
@@ -120,12 +182,6 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(SecretStr("sqlite:///.rmindr/rmindr.db"), validation_alias="DATABASE_URL")
     """The record: `postgres://user:password@host/name` or `sqlite:///file`."""
 
-    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379"), validation_alias="REDIS_URL")
-    """The queue: `redis://`, `rediss://` or `unix://`; it may be emptied at any time without losing a reminder."""
-
-    queue_prefix: str = Field("q", min_length=1, max_length=60)
-    """What the queue's keys begin with; `{q}` on a Redis Cluster."""
-
     port: int = Field(8000, ge=1, le=65535, validation_alias="PORT")
     """The port of the web tier."""
 
@@ -138,20 +194,24 @@ class Settings(BaseSettings):
     trusted_proxies: int | None = Field(None, ge=0, le=10)
     """How many proxies stand before the web tier and append to X-Forwarded-For; by default 1 on Heroku, else none."""
 
+    admin_token: SecretStr | None = None
+    """At least 32 characters that open the queue's API and dashboard beyond loopback, as a bearer's token or as the password of
+    any name; without one, /queue is not there."""
+
     metrics_token: SecretStr | None = None
     """The bearer token that reads /metrics beyond loopback; without one, /metrics is not there."""
 
     feed_window_hours: float = Field(24.0, gt=0, le=24 * 365)
     """How far ahead of its instant a reminder enters Redis, hours; the rest waits in the database."""
 
-    give_up_hours: float = Field(24.0, gt=0)
+    give_up_hours: float = Field(24.0, gt=0, le=24 * 365)
     """How long after its instant a reminder is retried when the recipient's server keeps asking for later, hours."""
 
-    missed_after_hours: float | None = Field(None, gt=0)
+    missed_after_hours: float | None = Field(None, gt=0, le=24 * 365)
     """A reminder found this late after an outage is not sent but shown as missed, hours; by default it is sent, saying
     how late it is."""
 
-    ambiguous_wait_seconds: float = Field(120.0, gt=0, validation_alias="RMINDR_AMBIGUOUS_WAIT")
+    ambiguous_wait_seconds: float = Field(120.0, gt=0, le=24 * 3600, validation_alias="RMINDR_AMBIGUOUS_WAIT")
     """How long to wait before a mail is sent again whose server never said whether it took it, seconds."""
 
     on_ambiguous: Literal["resend", "hold"] = "resend"
@@ -162,17 +222,17 @@ class Settings(BaseSettings):
     """Shrinks every lease, sweep and wait of the worker by this factor, for tests of what happens when they run out."""
 
     @classmethod
-    def load(cls, **given: Any) -> Settings:
-        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong."""
+    def load(cls, **given: Any) -> Self:
+        """The settings of this process's environment. Raises SettingsError, naming each variable that is wrong, or that
+        begins as ours do and is none."""
+        problems = _misspelt(os.environ)
         try:
-            return cls(**given)
-        except ValidationError as error:
-            raise SettingsError(
-                {
-                    variable(str(problem["loc"][0] if problem["loc"] else "")): _sentence(problem)
-                    for problem in error.errors(include_input=False)
-                }
-            ) from None
+            settings = super().load(**given)
+        except SettingsError as error:
+            raise SettingsError({**problems, **error.problems}) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
 
     @field_validator("allowed_recipients", mode="before")
     @classmethod
@@ -203,13 +263,22 @@ class Settings(BaseSettings):
             raise ValueError("must have at least 32 characters; make one with `openssl rand -base64 48`")
         return value
 
+    @field_validator("admin_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        token = value.get_secret_value() if value is not None else "x" * 32
+        if len(token) < 32 or not all("!" <= character <= "~" for character in token):
+            raise ValueError("must have at least 32 plain characters; make one with `openssl rand -base64 48`")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _plain_origin(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        parts, _ = _split(value, "must be a scheme and a host, e.g. https://remind.example.org")
+        more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+        if parts.scheme not in ("http", "https") or not parts.hostname or more:
             raise ValueError("must be a scheme and a host, e.g. https://remind.example.org")
         return value.rstrip("/")
 
@@ -240,29 +309,28 @@ class Settings(BaseSettings):
         }
         if not separator or scheme not in drivers:
             raise ValueError("must begin with postgres:// or sqlite://")
-        return SecretStr(f"{drivers[scheme]}://{rest}")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _known_redis(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
-        return value
+        url = f"{drivers[scheme]}://{rest}"
+        try:
+            file = make_url(url).database
+            url = heroku.database_url(url) if "DYNO" in os.environ else url
+        except (ArgumentError, ValueError):
+            raise ValueError(_UNREADABLE) from None
+        if scheme == "sqlite" and file in (None, "", ":memory:"):
+            raise ValueError("must name a file, e.g. sqlite:///rmindr.db")
+        return SecretStr(url)
 
     @model_validator(mode="before")
     @classmethod
     def _from_heroku(cls, values: Any) -> Any:
         """Heroku's own variables fill what is not said otherwise."""
-        if not any(name in values for name in ("smtp_url", "RMINDR_SMTP_URL", "SMTP_URL")) and (
-            url := _add_on_smtp(os.environ)
+        if not any(name in values for name in ("RMINDR_SMTP_URL", "SMTP_URL")) and (
+            url := heroku.mail_server(os.environ)
         ):
             values["RMINDR_SMTP_URL"] = url
-        if "public_url" not in values and (host := os.environ.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")):
+        if "public_url" not in values and (host := values.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")):
             values["public_url"] = f"https://{host}"
         if "trusted_proxies" not in values and "DYNO" in os.environ:
             values["trusted_proxies"] = 1
-        if "REDIS_URL" in values and "DYNO" in os.environ:
-            values["REDIS_URL"] = _trust_heroku(values["REDIS_URL"])
         return values
 
     @model_validator(mode="after")
@@ -272,6 +340,10 @@ class Settings(BaseSettings):
             problems["RMINDR_ACCESS"] = (
                 f"must not be open on {self.host}: anybody could send mail to anybody through it"
             )
+        if self.access == "open" and "DYNO" in os.environ:
+            problems["RMINDR_ACCESS"] = (
+                "must not be open on a dyno: it is for loopback only, which nobody reaches there"
+            )
         if self.access == "confirmed":
             if not (self.allowed_recipients.addresses or self.allowed_recipients.domains):
                 problems["RMINDR_ALLOWED_RECIPIENTS"] = (
@@ -279,7 +351,7 @@ class Settings(BaseSettings):
                 )
             if self.secret_key is None:
                 problems["RMINDR_SECRET_KEY"] = "is missing; make one with `openssl rand -base64 48`"  # noqa: S105
-            if self.mail_from.endswith("localhost.localdomain>"):
+            if self.sender[1].endswith("@localhost.localdomain"):
                 problems["RMINDR_MAIL_FROM"] = "is missing, e.g. Reminders <reminders@example.org>"
         if "DYNO" in os.environ and self.database_url.get_secret_value().startswith("sqlite"):
             problems["DATABASE_URL"] = "must be a PostgreSQL: the disk of a dyno is emptied at every restart"
@@ -291,6 +363,14 @@ class Settings(BaseSettings):
     def bind_host(self) -> str:
         """The address to listen on."""
         return self.host or ("127.0.0.1" if self.access == "open" else "0.0.0.0")  # noqa: S104  (a dyno must)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names under which the web tier answers; empty where any will do, as nobody has said how it is reached."""
+        named = {urlsplit(self.public_url).hostname or ""} if self.public_url else set()
+        if self.heroku_domain:
+            named.add(self.heroku_domain.lower())
+        return LOOPBACK | named if named or self.access == "open" else frozenset()
 
     @property
     def recipients(self) -> AllowedRecipients:
@@ -314,24 +394,13 @@ def smtp_server(settings: Settings) -> SmtpServer:
     return settings.smtp_url
 
 
-def _add_on_smtp(environment: Mapping[str, str]) -> str | None:
-    for names in _MAIL_ADD_ONS:
-        host, port, user, password = (
-            name.removeprefix("=") if name.startswith("=") else environment.get(name) for name in names
-        )
-        if host and port and user and password:
-            scheme = "smtps" if port == "465" else "smtp+starttls"
-            return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}"
-    return None
-
-
-def _trust_heroku(url: str) -> str:
-    """Heroku's Redis has a certificate that it signed itself: for its hosts, and for no others, it is not verified."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in query and _HEROKU_REDIS.search(parts.hostname or ""):
-        return urlunsplit(parts._replace(query=urlencode({**query, "ssl_cert_reqs": "none"})))
-    return url
+def _split(url: str, otherwise: str = _UNREADABLE) -> tuple[SplitResult, int | None]:
+    """A URL in its parts, and its port. Raises ValueError with a sentence that tells nothing of it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        raise ValueError(otherwise) from None
 
 
 def _checked_address(address: str) -> str:
@@ -353,4 +422,19 @@ def variable(name: str) -> str:
 
 
 def _sentence(problem: Any) -> str:
+    if (sentence := _SENTENCES.get(problem["type"])) is not None:
+        return sentence.format(**problem.get("ctx", {}))
     return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that begin as ours do and are none: a forgotten letter must not be a forgotten setting."""
+    known = {variable(name) for name in Settings.model_fields}
+    problems = {}
+    for name in sorted(environment):
+        unknown = name.upper().startswith("RMINDR_") and name.upper() not in known and environment[name]
+        if unknown and not _SERVICE_LINK.fullmatch(name) and not environment[name].startswith(("tcp://", "udp://")):
+            bare = name.upper().removeprefix("RMINDR_")
+            nearest = [bare] if bare in known else get_close_matches(name.upper(), sorted(known), n=1)
+            problems[name] = f"is no setting; did you mean {nearest[0]}?" if nearest else "is no setting"
+    return problems

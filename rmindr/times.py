@@ -24,9 +24,11 @@ class Gap(BadTime):
     """The clocks jump over this time on that day; `after` is the same distance past the jump."""
 
     def __init__(self, wall: datetime, zone: ZoneInfo, after: datetime) -> None:
+        # Where a place crossed the date line, the jump is a whole day.
+        instead = f"{after:%H:%M}" if after.date() == wall.date() else f"{after:%H:%M} on {after:%-d %B %Y}"
         super().__init__(
             f"does not exist: on {wall:%-d %B %Y} the clocks of {_city(zone.key)} jump over {wall:%H:%M}; "
-            f"the next time after the jump is {after:%H:%M}"
+            f"{instead} comes in its place"
         )
         self.after = after
 
@@ -44,10 +46,14 @@ class Overlap(BadTime):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A time as somebody wrote it: on the clock, with an offset or without."""
+    """A time as somebody wrote it: on the clock to the millisecond, with an offset or without.
+
+    `beyond` is what rounds a finer fraction up. It is added last: a clock that is set back or forward shows the fraction
+    of a second before the change, not the second after."""
 
     wall: datetime
     offset: timedelta | None
+    beyond: timedelta = timedelta(0)
 
 
 def read(text: str) -> Written:
@@ -58,27 +64,30 @@ def read(text: str) -> Written:
     if match is None:
         raise BadTime("must be written like 2026-12-01T09:00:00Z")
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    fraction, zone = match.group(7), match.group(8)
+    fraction, offset = (match.group(7) or "").ljust(9, "0"), match.group(8)
     try:
-        wall = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  (a wall clock has no zone)
-        wall += timedelta(milliseconds=-(-int((fraction or "0").ljust(9, "0")) // 1_000_000))
-    except (ValueError, OverflowError) as error:
+        wall = datetime(year, month, day, hour, minute, second, int(fraction[:3]) * 1000)  # noqa: DTZ001  (no zone)
+    except ValueError as error:
         raise BadTime(f"is no date and time: {error}") from None
-    if zone is None:
-        return Written(wall, None)
-    if zone in "Zz":
-        return Written(wall, timedelta(0))
-    hours, minutes = int(zone[1:3]), int(zone[4:6])
+    beyond = timedelta(milliseconds=1 if fraction[3:].strip("0") else 0)
+    return Written(wall, None if offset is None else _distance(offset), beyond)
+
+
+def _distance(offset: str) -> timedelta:
+    if offset in "Zz":
+        return timedelta(0)
+    hours, minutes = int(offset[1:3]), int(offset[4:6])
     if hours > 23 or minutes > 59:
-        raise BadTime(f"has the offset {zone}, which does not exist")
+        raise BadTime(f"has the offset {offset}, which does not exist")
     distance = timedelta(hours=hours, minutes=minutes)
-    return Written(wall, -distance if zone.startswith("-") else distance)
+    return -distance if offset.startswith("-") else distance
 
 
 def zone(name: str) -> ZoneInfo:
     """The zone of this IANA name, old aliases included. Raises BadTime."""
     if name not in _zones():
-        raise BadTime(f"is «{name[:60]}», which is no time zone; write one like Europe/Paris or UTC")
+        shown = "".join(character if character.isprintable() else "�" for character in name[:60])
+        raise BadTime(f"is «{shown}», which is no time zone; write one like Europe/Paris or UTC")
     return ZoneInfo(name)
 
 
@@ -92,7 +101,7 @@ def zones() -> list[str]:
 def instant(written: Written, place: ZoneInfo, *, fold: int | None = None, after: datetime) -> datetime:
     """The one instant that is meant, aware UTC. Raises Gap, Overlap, or BadTime where it is not after `after`."""
     try:
-        found = _instant(written, place, fold)
+        found = _instant(written, place, fold) + written.beyond
     except OverflowError:
         raise BadTime("is beyond the calendar") from None
     if found <= after:
@@ -126,11 +135,14 @@ def folds(wall: datetime, place: ZoneInfo) -> tuple[str, str] | None:
 
 
 def offset(moment: datetime) -> str:
-    """How far this aware time's clock is from UTC, e.g. `UTC+5:30`, `UTC−5`, `UTC`."""
-    minutes = int((moment.utcoffset() or timedelta(0)).total_seconds() // 60)
-    hours, rest = divmod(abs(minutes), 60)
-    sign = "+" if minutes > 0 else "−"
-    return "UTC" if minutes == 0 else f"UTC{sign}{hours}" + (f":{rest:02d}" if rest else "")
+    """How far this aware time's clock is from UTC, e.g. `UTC+5:30`, `UTC−5`, `UTC`; with seconds before there were zones."""
+    distance = moment.utcoffset() or timedelta(0)
+    minutes, seconds = divmod(int(abs(distance).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    if not distance:
+        return "UTC"
+    parts = f":{minutes:02d}:{seconds:02d}" if seconds else f":{minutes:02d}" if minutes else ""
+    return f"UTC{'+' if distance > timedelta(0) else '−'}{hours}{parts}"
 
 
 def in_words(moment: datetime, place: ZoneInfo) -> str:

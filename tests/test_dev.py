@@ -42,7 +42,7 @@ async def test_it_says_where_to_click_and_what_it_says_is_there(tmp_path: Path) 
 
 async def test_a_reminder_posted_now_is_in_the_inbox_when_it_is_due(tmp_path: Path) -> None:
     async with dev(tmp_path, free_port()) as (_, client):
-        due_at = soon(1)
+        due_at = soon(3)
         id = await post(client, "me@example.org", due_at)
         inbox = await client.get("/inbox/api/messages", params={"to": "me@example.org", "wait": 20})
         (found,) = await until(client, [id])
@@ -57,7 +57,7 @@ async def test_a_reminder_posted_now_is_in_the_inbox_when_it_is_due(tmp_path: Pa
 async def test_it_is_killed_and_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
     port = free_port()
     async with dev(tmp_path, port) as (process, client):
-        before = await post(client, "before@example.org", soon(0.2))
+        before = await post(client, "before@example.org", soon(3))
         await until(client, [before])
         ids = [await post(client, f"person{number}@example.org", soon(4)) for number in range(5)]
         process.send(signal.SIGKILL)

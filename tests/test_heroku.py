@@ -10,7 +10,10 @@ from tests.stack import ROOT, procfile
 
 APP = json.loads((ROOT / "app.json").read_text())
 # Set by the platform, by its add-ons, or never on a dyno.
-NOT_FOR_PEOPLE = {"PORT", "DATABASE_URL", "REDIS_URL", "WEB_CONCURRENCY", "RMINDR_HOST", "RMINDR_TIMING_SCALE"}
+NOT_FOR_PEOPLE = {
+    "PORT", "DATABASE_URL", "REDIS_URL", "WEB_CONCURRENCY", "RMINDR_HOST", "RMINDR_TIMING_SCALE",
+    "HEROKU_APP_DEFAULT_DOMAIN_NAME",
+}  # fmt: skip
 
 
 def test_every_setting_that_a_person_may_set_is_described_in_app_json() -> None:

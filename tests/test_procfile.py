@@ -22,7 +22,7 @@ async def test_reminders_posted_by_api_and_due_in_one_second_are_each_sent_once_
         assert await release.ended() == 0
 
     async with stack.web() as client, stack.worker() as worker:
-        addresses = await post_many(client, COUNT, soon(max(3.0, COUNT / 60)))
+        addresses = await post_many(client, COUNT, soon(max(6.0, COUNT / 60)))
         found = await until(client, list(addresses), timeout=300)
         assert await worker.terminate() == 0
 
@@ -39,7 +39,7 @@ async def test_no_log_line_of_the_worker_holds_an_address_or_a_text(
 ) -> None:
     stack = Stack(database_url, own_valkey, sink)
     async with stack.web() as client, stack.worker() as worker:
-        addresses = await post_many(client, 3, soon(1))
+        addresses = await post_many(client, 3, soon(4))
         await until(client, list(addresses))
         await worker.line("job complete")
 

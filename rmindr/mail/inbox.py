@@ -39,22 +39,22 @@ class StoredMail:
     @property
     def sender(self) -> str:
         """The envelope's sender."""
-        return str(self._message["Return-Path"] or "").strip("<>")
+        return self._header("Return-Path").strip("<>")
 
     @property
     def recipient(self) -> str:
         """The envelope's recipient."""
-        return str(self._message["Delivered-To"] or "")
+        return self._header("Delivered-To")
 
     @property
     def subject(self) -> str:
         """The subject, decoded."""
-        return str(self._message["Subject"] or "")
+        return self._header("Subject")
 
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The headers as they came, in their order."""
-        return [(name, str(value)) for name, value in self._message.raw_items()]
+        return [(name, _readable(str(value))) for name, value in self._message.raw_items()]
 
     @property
     def text(self) -> str:
@@ -71,9 +71,23 @@ class StoredMail:
         """The bytes, as text that can be shown."""
         return self.data.decode("utf-8", "replace").replace("\r\n", "\n")
 
+    def _header(self, name: str) -> str:
+        try:
+            return _readable(str(self._message[name] or ""))
+        except ValueError:
+            # Encoded words that the library cannot decode, as they came.
+            return next(value for each, value in self.headers if each.lower() == name.lower())
+
     def _part(self, kind: str) -> str:
         part = self._message.get_body((kind,))
-        return str(part.get_content()) if isinstance(part, EmailMessage) else ""
+        if not isinstance(part, EmailMessage):
+            return ""
+        try:
+            return _readable(str(part.get_content()))
+        except LookupError:
+            # A character set that nobody knows.
+            content = part.get_payload(decode=True)
+            return content.decode("utf-8", "replace") if isinstance(content, bytes) else ""
 
 
 class Inbox:
@@ -130,6 +144,11 @@ class Inbox:
         """Throw all mails away."""
         for id in list(self._ids):
             self.remove(id)
+
+
+def _readable(text: str) -> str:
+    """Text that can be shown: what is half a character, as stray bytes are until now, becomes �."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -139,7 +139,7 @@ def names(keyspace: Keyspace) -> Iterator[str]:
     """Only keys that the layout knows, each of its type; those of a type of job only for types that exist."""
     known = {
         "strings": r"ids|stats:work-time|outcome:\d+|epoch|witness:.+",
-        "hashes": r"settings|unique|limits|retention|history:(minute|day):\d+|worker:[0-9a-f]+|.+:schedule",
+        "hashes": r"settings|unique|limits|retention|history:(minute|day):\d+|worker:[0-9a-f]+|errand:[0-9a-f]+|.+:schedule",
         "lists": r"wake|bell:[0-9a-f]+|job:\d+:log|.+:(wake|starts)",
         "sets": r"job:types|paused|.+:word",
         "zsets": rf"{_OF_JOBS}|schedules|words|workers",

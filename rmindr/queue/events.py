@@ -34,6 +34,10 @@ EVENTS: Final = (
 )
 
 
+# No event of Kue's: whoever listens is told by it that what happened before this moment may not have been heard.
+SUBSCRIBED: Final = "subscribed"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One message of the channel: job 7 has started → Event(7, "start", ("email", None))."""
@@ -117,6 +121,7 @@ class Listener:
                 asked = False
                 if message["type"] == "subscribe":
                     self._subscribed.set()
+                    await self._dispatch(Event(0, SUBSCRIBED, ()))
                 elif message["type"] == "message" and (event := parse(message["data"])) is not None:
                     await self._dispatch(event)
         finally:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from rmindr.queue.job import from_ms
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import Lifecycle
-from rmindr.queue.scripts import unavailable
+from rmindr.queue.scripts import is_wrong_type, unavailable
 
 Period = Literal["minute", "day"]
 
@@ -55,23 +56,33 @@ class History:
 
     async def last(self, count: int, period: Period) -> Sequence[Moment]:
         """The last so many minutes or days, the present one included, oldest first; quiet ones too."""
-        length = LENGTHS[period] // timedelta(milliseconds=1)
-        present = await self._lifecycle.now_ms() // length
-        numbers = range(present - count + 1, present + 1)
+        numbers = last_numbers(await self._lifecycle.now_ms(), count, period)
         with unavailable():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for number in numbers:
                     pipe.hgetall(self._keys.history(period, number))
-                found = await pipe.execute()
-        return [_moment(number * length, counted) for number, counted in zip(numbers, found, strict=True)]
+                found = await pipe.execute(raise_on_error=False)
+            for answer in found:
+                if isinstance(answer, RedisError) and not is_wrong_type(answer):
+                    raise answer
+        return [moment_of(number, period, counted) for number, counted in zip(numbers, found, strict=True)]
 
 
-def _moment(begins_ms: int, counted: Mapping[str, str]) -> Moment:
+def last_numbers(now_ms: int, count: int, period: Period) -> range:
+    """The last so many minutes or days since the epoch, the present one included."""
+    present = now_ms // (LENGTHS[period] // timedelta(milliseconds=1))
+    return range(present - count + 1, present + 1)
+
+
+def moment_of(number: int, period: Period, counted: Any) -> Moment:
+    """What was counted in this minute or day since the epoch."""
+    known: Mapping[str, str] = counted if isinstance(counted, dict) else {}
+
     def how_often(what: str) -> int:
-        return int(counted.get(what, 0))
+        return int(text) if (text := known.get(what, "0")).isdigit() else 0
 
     return Moment(
-        begins=from_ms(begins_ms),
+        begins=from_ms(number * (LENGTHS[period] // timedelta(milliseconds=1))),
         created=how_often("created"),
         complete=how_often("complete"),
         failed=how_often("failed"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from rmindr.queue.errors import UnreadableJob
 from rmindr.queue.job import Job, State
@@ -126,14 +126,21 @@ class Jobs:
     async def counts(self, type: str | None = None) -> dict[State, int]:
         """Jobs per state, of all types or of one, e.g. {"delayed": 3, …}; every State is present."""
         with unavailable():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for state in State:
-                    pipe.zcard(self._set(state, type))
-                return dict(zip(State, await pipe.execute(), strict=True))
+            try:
+                return await self._counted(type, at_once=True)
+            except OutOfMemoryError:
+                # When it is full, a Redis up to 7.0 takes no transaction, not even one that only reads.
+                return await self._counted(type, at_once=False)
 
     async def count(self, state: State, type: str | None = None) -> int:
         """Jobs in one state, of all types or of one."""
         return (await self.counts(type))[state]
+
+    async def _counted(self, type: str | None, *, at_once: bool) -> dict[State, int]:
+        async with self._redis.pipeline(transaction=at_once) as pipe:
+            for state in State:
+                pipe.zcard(self._set(state, type))
+            return dict(zip(State, await pipe.execute(), strict=True))
 
     async def types(self) -> Sequence[str]:
         """Every type that there ever was a job of, in order of the alphabet."""
@@ -145,7 +152,11 @@ class Jobs:
         """How long all completed runs took together; None before the first."""
         with unavailable():
             worked: Any = await self._redis.get(self._keys.work_time)
-        return timedelta(milliseconds=float(worked)) if worked is not None else None
+        try:
+            return timedelta(milliseconds=float(worked)) if worked is not None else None
+        except (ValueError, OverflowError):
+            # Somebody else's text.
+            return None
 
     # Many at once
 
@@ -178,20 +189,38 @@ class Jobs:
         """Cancel these jobs, where they have not ended (and are in this state); answers how many."""
         return sum([await self._lifecycle.many("cancel", step, state) for step in _steps(job_ids)])
 
+    async def update_these(
+        self,
+        job_ids: Sequence[int],
+        *,
+        priority: int | float | str | None = None,
+        delay: timedelta | datetime | None = None,
+    ) -> int:
+        """Change these jobs, where they have not started, as `Queue.update` does; answers how many. Raises InvalidJob."""
+        # A second mention in another step would count as a second job.
+        steps = _steps(list(dict.fromkeys(job_ids)))
+        return sum([await self._lifecycle.update_many(step, priority=priority, delay=delay) for step in steps])
+
     async def _all(self, verb: Literal["retry", "remove", "cancel"], state: State, type: str | None) -> int:
         if verb == "cancel" and state is State.ACTIVE:
             # They stay where they are until their handlers have ended.
             return await self.cancel_these(await self.ids(state, type), state)
         seen: set[int] = set()
-        done = passed = 0
-        while ids := await self.ids(state, type, start=passed, stop=passed + _STEP - 1):
+        done = passed = before = 0
+        while True:
+            ids = await self.ids(state, type, start=passed, stop=passed + _STEP - 1)
             # Each once: one that has failed again meanwhile stands among them anew.
             fresh = [job_id for job_id in ids if job_id not in seen]
-            seen.update(fresh)
-            gone = await self._lifecycle.many(verb, fresh, state) if fresh else 0
-            done += gone
-            passed += len(ids) - gone
-        return done
+            if fresh:
+                seen.update(fresh)
+                done += await self._lifecycle.many(verb, fresh, state)
+            elif ids:
+                passed += len(ids)
+            elif len(seen) == before:
+                return done
+            else:
+                # What others took out meanwhile has moved the rest to where we had passed.
+                before, passed = len(seen), 0
 
     def _set(self, state: State | None, type: str | None) -> str:
         if state is None:

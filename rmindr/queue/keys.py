@@ -34,6 +34,7 @@ Keys of our own, which Kue ignores:
     P:NAME:schedule    hash     what a schedule makes, and when
     P:workers          zset     worker → when it last said that it is alive, ms
     P:worker:W         hash     what that worker is: host, process, types, since when; expires
+    P:errand:ID        hash     one verb for many jobs, and how far it is; expires
     P:words            zset     the words that jobs can be found by, in order of the alphabet
     P:M:word           set      the ids of the jobs in which word M stands
     P:history:minute:N P:history:day:N   hash   what happened in minute or day N since the epoch, counted; expires
@@ -47,6 +48,8 @@ sort by id, that is in order of creation. In the job's hash `lease`, `losses`, `
 
 from __future__ import annotations
 
+import re
+
 from rmindr.queue.errors import InvalidJob
 
 
@@ -56,6 +59,11 @@ class Keys:
     def __init__(self, prefix: str = "q", *, cluster: bool = False) -> None:
         if not prefix or any(character.isspace() for character in prefix):
             raise InvalidJob(f"the queue's prefix must be a word without spaces, not {prefix!r}")
+        if cluster and not re.search(r"^[^{]*\{[^}]+\}", prefix):
+            # As Kue does with ioredis: what stands in the first braces decides the slot.
+            if "{" in prefix:
+                raise InvalidJob(f"on a cluster the first braces of the prefix must hold something, unlike {prefix!r}")
+            prefix = f"{{{prefix}}}"
         self.prefix = prefix
         self.ids = f"{prefix}:ids"
         self.types = f"{prefix}:job:types"
@@ -135,6 +143,10 @@ class Keys:
     def worker(self, worker: str) -> str:
         """What one worker says of itself."""
         return f"{self.prefix}:worker:{worker}"
+
+    def errand(self, id: str) -> str:
+        """One verb for many jobs, and how far it is."""
+        return f"{self.prefix}:errand:{id}"
 
     def history(self, period: str, number: int) -> str:
         """What happened in this minute or day since the epoch."""

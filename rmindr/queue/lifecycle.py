@@ -101,12 +101,14 @@ class Lifecycle:
         """Never give out an id up to this one: for a Redis that was emptied and counts from 1 again."""
         self._highest_id = max(self._highest_id, at_least)
 
-    async def now_ms(self) -> int:
-        """The clock that decides: the server's, unless a test moves its own. Raises QueueUnavailable."""
+    async def now_ms(self, connection: Redis | None = None) -> int:
+        """The clock that decides: the server's, unless a test moves its own; asked on this connection, where one is given.
+
+        Raises QueueUnavailable."""
         if self._clock is not None:
             return self._clock()
         with unavailable():
-            seconds, microseconds = await self._redis.time()
+            seconds, microseconds = await (connection or self._redis).time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def create(self, new: NewJob) -> tuple[Job, bool]:
@@ -124,14 +126,22 @@ class Lifecycle:
             made += map(self._made, news[at : at + CREATED_AT_ONCE], replies)
         return made
 
-    async def recur(self, name: str, instant_ms: int, following_ms: int | None, new: NewJob | None) -> int | None:
+    async def recur(
+        self, name: str, standing: str, instant_ms: int, following_ms: int | None, new: NewJob | None
+    ) -> int | None:
         """· → inactive. A schedule's instant has come: its job, and the schedule moved on to the instant that follows.
 
-        None where somebody else has moved it on already, or where `new` is None: then this instant passes without a job."""
+        None where somebody else has moved it on already, or put another in the place of the one that was read as `standing`;
+        or where `new` is None: then this instant passes without a job."""
         asked = self._asked(new) if new is not None else ()
         following = "" if following_ms is None else following_ms
-        reply = await self._call("recur", self._highest_id, name, instant_ms, following, int(new is not None), *asked)
-        return int(reply) if reply else None
+        reply = await self._call(
+            "recur", self._highest_id, name, standing, instant_ms, following, int(new is not None), *asked
+        )
+        if not reply:
+            return None
+        self.raise_ids(int(reply))
+        return int(reply)
 
     async def promote(self, limit: int = PROMOTED_AT_ONCE) -> int:
         """delayed → inactive. Make what is due ready to be taken, soonest first; answers how many."""
@@ -165,11 +175,12 @@ class Lifecycle:
             next_schedule_in=_until(next_schedule, now_us),
         )
 
-    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[Lease]:
-        """active → active. Prolong leases, all in one call; answers those that are lost."""
+    async def renew(self, leases: Sequence[Lease], lease: timedelta) -> Sequence[str]:
+        """active → active. Prolong leases, all in one call; answers for each `ok`, `cancelled` where it has been prolonged but
+        its job called off, `lost` or `missing`."""
         held = [part for each in leases for part in (each.job.id, each.token)]
-        replies = await self._call("renew", to_ms(lease), *held)
-        return [each for each, reply in zip(leases, replies, strict=True) if reply != "ok"]
+        replies: Sequence[str] = await self._call("renew", to_ms(lease), *held)
+        return replies
 
     async def progress(self, lease: Lease, percent: int, data: Any = None) -> None:
         """active → active. Say how far the run is; its ttl begins anew. Raises LeaseLost, JobNotFound."""
@@ -251,6 +262,20 @@ class Lifecycle:
             raise _refusal(job_id, "update", reply)
         return State(reply)
 
+    async def update_many(
+        self,
+        job_ids: Sequence[int],
+        *,
+        priority: int | float | str | None = None,
+        delay: timedelta | datetime | None = None,
+    ) -> int:
+        """The same change for those of these jobs that have not started; answers how many. Raises InvalidJob."""
+        score = priority_number(priority) if priority is not None else ""
+        change = ("", "", score, *delay_args(delay))
+        # Each once, as in `many`.
+        replies = await self._call("update", *(part for job_id in dict.fromkeys(job_ids) for part in (job_id, *change)))
+        return sum(reply in (State.DELAYED, State.INACTIVE) for reply in replies)
+
     async def cancel(self, job_id: int) -> State:
         """delayed, inactive → failed. One that runs is told, and ends failed whatever comes: the answer is `active` then.
 
@@ -283,7 +308,8 @@ class Lifecycle:
         self, verb: Literal["cancel", "retry", "remove"], job_ids: Sequence[int], state: State | None = None
     ) -> int:
         """One verb for those of these jobs that it fits, and that are in `state` still; answers how many."""
-        replies = await self._call(verb, state or "", *job_ids)
+        # Each once: within one script, the second mention of a job finds it half-way.
+        replies = await self._call(verb, state or "", *dict.fromkeys(job_ids))
         return sum(reply in ("ok", "told") for reply in replies)
 
     async def get(self, job_id: int) -> Job | None:

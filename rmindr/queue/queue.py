@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
+from rmindr.queue.addresses import Address
 from rmindr.queue.backoff import Backoff, Strategy
 from rmindr.queue.connections import connect, connect_blocking
+from rmindr.queue.errands import Errands
 from rmindr.queue.errors import InvalidJob
 from rmindr.queue.events import EVENTS, Callback, Listener
 from rmindr.queue.history import History
@@ -19,6 +21,8 @@ from rmindr.queue.job import Job, NewJob, State, checked_type
 from rmindr.queue.jobs import Jobs
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import Lifecycle, checked_id
+from rmindr.queue.listing import Listing
+from rmindr.queue.overview import Overviews
 from rmindr.queue.runs import Handler, Process
 from rmindr.queue.schedules import Schedules
 from rmindr.queue.steering import Steering
@@ -31,7 +35,7 @@ class Queue:
     """One queue: a Redis, a prefix. Make one with `open`; several in one process do not touch each other.
 
     `jobs` is what stands in it, `schedules` what repeats, `steering` what is decided for all its workers, `history` what it
-    has done."""
+    has done; `listing`, `overviews` and `errands` are for people who look after it: lists, all at a glance, many at once."""
 
     def __init__(
         self,
@@ -40,6 +44,8 @@ class Queue:
         keys: Keys,
         clock: Callable[[], int] | None = None,
         search: Sequence[str] = (),
+        name: str | None = None,
+        version: str = "",
     ) -> None:
         self.redis = redis
         self.keys = keys
@@ -48,7 +54,12 @@ class Queue:
         self.schedules = Schedules(redis, keys, self.lifecycle)
         self.steering = Steering(redis, keys, self.lifecycle)
         self.history = History(redis, keys, self.lifecycle)
+        self.listing = Listing(redis, keys)
+        self.overviews = Overviews(redis, keys, self.lifecycle)
+        self.errands = Errands(redis, keys, self.lifecycle, self.jobs, self.listing)
         self._url = url
+        self._name = name
+        self._version = version
         self._processes: dict[str, Process] = {}
         self._strategies: dict[str, Strategy] = {}
         self._worker: Worker | None = None
@@ -64,21 +75,26 @@ class Queue:
         url: str,
         *,
         prefix: str = "q",
-        cluster: bool = False,
+        name: str | None = None,
         search: Sequence[str] = (),
         patience: timedelta = timedelta(seconds=5),
         clock: Callable[[], int] | None = None,
+        version: str = "",
     ) -> AsyncIterator[Queue]:
-        """A queue on this Redis, closed at the end of the block. `patience` bounds every command.
+        """A queue on this Redis (addresses.py has the forms of URLs), closed at the end of the block. `patience` bounds every
+        command.
 
-        `search` names the fields of jobs' data by whose words they can be found, e.g. ("title", "customer.name"). `cluster`
-        keeps scripts to keys of the prefix, which then has braces; no Kue may share such a keyspace. Connects when first
-        needed; raises InvalidJob where the URL, the prefix or a field's name cannot be used."""
-        redis = connect(url, patience=patience)
-        queue = cls(redis, url, Keys(prefix, cluster=cluster), clock, search)
+        `name` is what operators see in CLIENT LIST, `version` what its workers say of themselves. `search` names the fields
+        of jobs' data by whose words they can be found, e.g. ("title", "customer.name"). On a cluster the prefix stands in
+        braces, and no Kue may share the keyspace. Connects when first needed; raises InvalidJob where the URL, the prefix,
+        the name or a field's name cannot be used."""
+        keys = Keys(prefix, cluster=Address.from_url(url).kind == "cluster")
+        redis = connect(url, name=name, patience=patience)
+        queue = cls(redis, url, keys, clock, search, name, version)
         try:
             yield queue
         finally:
+            await queue.errands.aclose()
             await queue.lifecycle.aclose()
             await redis.aclose()
 
@@ -171,6 +187,10 @@ class Queue:
             raise InvalidJob(f"there is no event {event!r}; queue level: {', '.join(f'job {name}' for name in EVENTS)}")
         self._listener.on(name, callback, job_id)
 
+    def off(self, event: str, callback: Callback, *, job_id: int | None = None) -> None:
+        """Call back no more."""
+        self._listener.off(event if job_id is not None else event.removeprefix("job "), callback, job_id)
+
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Hear events inside the block; what is created in it is heard from its first event on."""
@@ -194,7 +214,7 @@ class Queue:
                 await asyncio.wait([ear])
 
     async def _listen(self) -> None:
-        subscriber = connect_blocking(self._url)
+        subscriber = connect_blocking(self._url, name=self._name)
         try:
             await self._listener.run(subscriber)
         finally:
@@ -222,7 +242,7 @@ class Queue:
         """Work and listen until `shutdown`; then what is in hand may end within `grace`. What has not ended by then is given
         back unharmed, or fails with «Shutdown», which is an attempt."""
         async with AsyncExitStack() as stack:
-            blocking = connect_blocking(self._url)
+            blocking = connect_blocking(self._url, name=self._name)
             stack.push_async_callback(blocking.aclose)
             self._worker = Worker(
                 self.lifecycle,
@@ -232,6 +252,7 @@ class Queue:
                 self._processes,
                 self._strategies,
                 Timings(late_runs=late_runs, **timings),
+                self._version,
             )
             try:
                 await stack.enter_async_context(self._ear())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import random
 import traceback
@@ -12,21 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from rmindr.queue.backoff import Strategy, within_reason
 from rmindr.queue.errors import InvalidJob, JobNotFound, LeaseLost, QueueUnavailable
-from rmindr.queue.job import Job, Lease, to_ms
-from rmindr.queue.lifecycle import Lifecycle, encoded
+from rmindr.queue.job import Job, Lease, State, to_json, to_ms
+from rmindr.queue.printf import LONGEST_TEXT, said, written
 
 log = logging.getLogger(__name__)
 
 # A job with a ttl is ended this much before Kue's own expiry timer would see it.
 _TTL_MARGIN: Final = timedelta(milliseconds=50)
-# How long the last word about a run may take when the worker is to stop.
-GOODBYE: Final = timedelta(seconds=5)
-# As much as anybody reads of an exception, or of one line of a log.
-_LONGEST_TEXT: Final = 20_000
+# How long the last word about a run may take when the worker is to stop: what is not said by then, a rescue will find.
+GOODBYE: Final = timedelta(seconds=2)
 
 
 class Retry(Exception):
@@ -44,24 +41,43 @@ class Abandon(Exception):
     """Raised by a handler: this job has failed and no further attempt can help."""
 
 
+class Book(Protocol):
+    """Where it is written down what becomes of a run: a queue's Lifecycle, or what stands in for it in tests."""
+
+    async def progress(self, lease: Lease, percent: int, data: Any = None) -> None:
+        """How far the run is."""
+
+    async def log(self, lease: Lease, line: str) -> None:
+        """A line for the job's log."""
+
+    async def complete(self, lease: Lease, result: Any = None) -> None:
+        """The run has succeeded."""
+
+    async def fail(self, lease: Lease, message: str, text: str | None = None, *, wait_ms: int | None) -> State:
+        """The run has failed; `wait_ms` None means for good."""
+
+    async def release(self, lease: Lease, wait: timedelta = timedelta(0)) -> State:
+        """The run was no attempt."""
+
+
 class Context:
     """What a handler may do with the job in its hands, besides returning (its result) or raising (its failure)."""
 
-    def __init__(self, lifecycle: Lifecycle, lease: Lease, prolong: Callable[[], None]) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, book: Book, lease: Lease, prolong: Callable[[], None]) -> None:
+        self._book = book
         self._lease = lease
         self._prolong = prolong
 
     async def progress(self, done: float, total: float, data: Any = None) -> None:
         """Say that `done` of `total` is done; the job's ttl begins anew. Raises LeaseLost, JobNotFound."""
         percent = min(100, int(100 * done / total)) if total else 100
-        await self._lifecycle.progress(self._lease, percent, data)
+        await self._book.progress(self._lease, percent, data)
         self._prolong()
 
     async def log(self, line: Any, *values: Any) -> None:
         """Write a line into the job's own log: text, with `values` filled in as printf does (%s %d %i %f %j %%), or any
         other value as JSON. The last thousand lines are kept. Raises LeaseLost, JobNotFound."""
-        await self._lifecycle.log(self._lease, written(line, *values)[:_LONGEST_TEXT])
+        await self._book.log(self._lease, written(line, *values)[:LONGEST_TEXT])
 
 
 Handler = Callable[[Job, Context], Awaitable[Any]]
@@ -85,6 +101,12 @@ class Run:
     lost: bool = False
     cut_off: Literal["", "Cancelled", "Shutdown"] = ""
 
+    def call_off(self) -> None:
+        """A person has cancelled the job: the handler is told so, once."""
+        if not self.cut_off:
+            log.info("run cancelled", extra={"id": self.lease.job.id, "type": self.lease.job.type})
+            self.cut("Cancelled")
+
     def cut(self, why: Literal["Cancelled", "Shutdown"]) -> None:
         """Tell the handler to end; the run has failed then: for good where a person has cancelled the job."""
         self.cut_off = why
@@ -96,63 +118,65 @@ class Performer:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        book: Book,
         processes: Mapping[str, Process],
         strategies: Mapping[str, Strategy],
         patience: timedelta,
     ) -> None:
-        self._lifecycle = lifecycle
+        self._book = book
         self._processes = processes
         self._strategies = strategies
         self._patience = patience
 
     async def perform(self, run: Run) -> None:
-        """The whole of one run. Cancelled, it gives the job back; that is not an attempt."""
+        """The whole of one run. Cancelled or interrupted, it gives the job back; that is not an attempt."""
         lease = run.lease
         # Told to stop, or the lease is lost: an unfinished run is given back if it is still ours.
-        ending: Ending = partial(self._lifecycle.release, lease)
+        ending: Ending = partial(self._book.release, lease)
         try:
-            ending = await self._work(lease)
-            await self._settle(lease.job, ending, self._patience)
-        except asyncio.CancelledError:
+            ending = await self._work(run)
+            await self._settle(lease.job, ending, GOODBYE if _is_told_to_end() else self._patience)
+        except (asyncio.CancelledError, KeyboardInterrupt):
             if run.cut_off:
                 wait = self._wait_ms(lease.job) if run.cut_off == "Shutdown" else None
-                ending = partial(self._lifecycle.fail, lease, run.cut_off, wait_ms=wait)
+                ending = partial(self._book.fail, lease, run.cut_off, wait_ms=wait)
             await self._settle(lease.job, ending, GOODBYE)
             if not run.cut_off:
                 raise
 
-    async def _work(self, lease: Lease) -> Ending:
+    async def _work(self, run: Run) -> Ending:
         """Let the handler work, and answer how the run is to end."""
+        lease = run.lease
         job, handler = lease.job, self._processes[lease.job.type].handler
-        fail = partial(self._lifecycle.fail, lease)
-        limit = asyncio.timeout(None)
+        fail = partial(self._book.fail, lease)
         try:
-            if job.ttl is None:
-                result = await handler(job, Context(self._lifecycle, lease, _nothing))
-            else:
-                async with limit:
-                    _limit(limit, job)
-                    result = await handler(job, Context(self._lifecycle, lease, lambda: _limit(limit, job)))
+            async with asyncio.timeout(None) as limit:
+                _limit(limit, job)
+                result = await handler(job, Context(self._book, lease, lambda: _limit(limit, job)))
         except Retry as signal:
             if signal.counted:
-                return partial(fail, _message(signal), wait_ms=to_ms(signal.after))
-            return partial(self._lifecycle.release, lease, signal.after)
+                return partial(fail, said(signal), wait_ms=to_ms(signal.after))
+            return partial(self._book.release, lease, signal.after)
         except Abandon as signal:
-            return partial(fail, _message(signal), wait_ms=None)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            return partial(fail, said(signal), wait_ms=None)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
             # A handler may end by a CancelledError of something that it waited for; then nobody has told us to stop.
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if isinstance(error, asyncio.CancelledError) and _is_told_to_end():
                 raise
             wait = self._wait_ms(job)
             if isinstance(error, TimeoutError) and limit.expired():
                 return partial(fail, "TTL exceeded", wait_ms=wait)
-            return partial(fail, _message(error), _text(error), wait_ms=wait)
+            return partial(fail, said(error), _text(error), wait_ms=wait)
+        if run.cut_off == "Cancelled":
+            # The handler was told, and has ended as if nothing had happened.
+            return partial(fail, "Cancelled", wait_ms=None)
         try:
-            return partial(self._lifecycle.complete_with, lease, encoded(result))
+            to_json(result, "result")
         except InvalidJob as error:
             return partial(fail, f"the handler's result: {error}", wait_ms=self._wait_ms(job))
+        return partial(self._book.complete, lease, result)
 
     def _wait_ms(self, job: Job) -> int:
         """How long to wait before the next attempt; a strategy that fails itself leaves the delay as it is, as in Kue."""
@@ -164,77 +188,28 @@ class Performer:
 
     async def _settle(self, job: Job, end: Ending, patience: timedelta) -> None:
         """End a run: whatever Redis answers in time is the end of it."""
-        pause, deadline = 0.05, asyncio.get_running_loop().time() + patience.total_seconds()
-        while True:
-            try:
-                await end()
-                return
-            except (LeaseLost, JobNotFound) as error:
-                log.warning("run ended by somebody else", extra={"id": job.id, "type": job.type, "why": str(error)})
-                return
-            except QueueUnavailable:
-                if asyncio.get_running_loop().time() > deadline:
-                    break
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-                pause = min(pause * 2, 2.0)
+        pause = 0.05
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience.total_seconds()):
+                while True:
+                    try:
+                        await end()
+                        return
+                    except (LeaseLost, JobNotFound) as error:
+                        log.warning(
+                            "run ended by somebody else", extra={"id": job.id, "type": job.type, "why": str(error)}
+                        )
+                        return
+                    except QueueUnavailable:
+                        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                        pause = min(pause * 2, 2.0)
         log.error("run not settled: it will be rescued", extra={"id": job.id, "type": job.type})
 
 
-def written(line: Any, *values: Any) -> str:
-    """A log line as Kue writes it: printf-like, what is left over appended; anything that is no text, as JSON."""
-    if not isinstance(line, str):
-        return " ".join(map(_as_text, (line, *values)))
-    left = list(values)
-    parts = []
-    text = line
-    while (at := text.find("%")) >= 0 and at + 1 < len(text):
-        mark = text[at + 1]
-        parts.append(text[:at])
-        text = text[at + 2 :]
-        if mark == "%":
-            parts.append("%")
-        elif mark in _MARKS and left:
-            parts.append(_MARKS[mark](left.pop(0)))
-        else:
-            parts.append(f"%{mark}")
-    return " ".join(["".join(parts) + text, *map(_as_text, left)])
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else _as_json(value)
-
-
-def _as_json(value: Any) -> str:
-    if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {_message(value)}"
-    return json.dumps(value, ensure_ascii=False, default=repr)
-
-
-def _as_number(value: Any) -> str:
-    try:
-        return str(int(value))
-    except (TypeError, ValueError, OverflowError):
-        return "NaN"
-
-
-def _as_float(value: Any) -> str:
-    try:
-        return repr(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return "NaN"
-
-
-_MARKS: Final[Mapping[str, Callable[[Any], str]]] = {
-    "s": _as_text,
-    "d": _as_number,
-    "i": _as_number,
-    "f": _as_float,
-    "j": _as_json,
-}
-
-
-def _nothing() -> None:
-    """A job without a ttl has nothing to prolong."""
+def _is_told_to_end() -> bool:
+    """Whether somebody has cancelled this run, heeded or not."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _limit(limit: asyncio.Timeout, job: Job) -> None:
@@ -244,15 +219,7 @@ def _limit(limit: asyncio.Timeout, job: Job) -> None:
         limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-def _message(error: BaseException) -> str:
-    """What an exception says, or its name where it says nothing."""
-    with contextlib.suppress(Exception):
-        if message := str(error):
-            return message[:_LONGEST_TEXT]
-    return type(error).__name__
-
-
 def _text(error: BaseException) -> str:
     """The text that stays in the job: first line what went wrong, then where."""
     where = "".join(traceback.format_tb(error.__traceback__))
-    return f"{type(error).__name__}: {_message(error)}\n{where}"[:_LONGEST_TEXT]
+    return f"{type(error).__name__}: {said(error)}\n{where}"[:LONGEST_TEXT]

@@ -6,6 +6,7 @@ sees it first: the script that makes the job moves the schedule on in the same b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from redis.asyncio import Redis
+from redis.exceptions import WatchError
 
 from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff
 from rmindr.queue.errors import InvalidJob
@@ -28,7 +30,11 @@ log = logging.getLogger(__name__)
 # An instant found later than this was missed: everybody was down.
 _MISSED_AFTER: Final = timedelta(minutes=1)
 _DUE_AT_ONCE: Final = 100
-_AGAIN: Final = timedelta(seconds=1)
+# How often to look again at a schedule that this process cannot follow.
+_AGAIN: Final = timedelta(minutes=1)
+_DAY_MS: Final = 86_400_000
+# What reading something raises that is no schedule.
+_NO_SCHEDULE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +82,15 @@ class Schedule:
             raise InvalidJob(f"a schedule's name must be 1 to 100 printable characters, not {self.name!r:.60}")
         if (self.every is None) == (self.cron is None):
             raise InvalidJob(f"schedule {self.name!r} needs `every` or `cron`, and not both")
-        if self.every is not None and not 1000 <= to_ms(self.every) <= LONGEST_WAIT_MS:
-            raise InvalidJob(f"schedule {self.name!r}: every must be at least a second, not {self.every!r}")
+        if self.every is not None and not (
+            isinstance(self.every, timedelta) and 1000 <= to_ms(self.every) <= LONGEST_WAIT_MS
+        ):
+            raise InvalidJob(f"schedule {self.name!r}: every must be at least a second, not {self.every!r:.60}")
+        if self.missed not in ("once", "skip"):
+            raise InvalidJob(f"schedule {self.name!r}: missed must be once or skip, not {self.missed!r:.60}")
         try:
             ZoneInfo(self.zone)
-        except (KeyError, ValueError, OSError):
+        except (KeyError, ValueError, TypeError, OSError):
             raise InvalidJob(f"schedule {self.name!r}: {self.zone!r:.60} is no time zone") from None
         if self.cron is not None:
             _cron_after(self.cron, datetime.now(UTC))
@@ -133,30 +143,42 @@ class Schedules:
         self._redis = redis
         self._keys = keys
         self._lifecycle = lifecycle
+        # Until when, ms, to leave alone what this process cannot follow.
+        self._beyond_us: dict[str, int] = {}
 
     async def declare(self, schedule: Schedule) -> Schedule:
         """Let this schedule stand, in place of what stood under its name; one that stands already, just so, goes on as it
         is. Answers it with its next instant. Raises InvalidJob, QueueUnavailable."""
         wire = schedule.checked().to_wire()
-        now_ms = await self._now_ms()
-        with unavailable():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hget(self._keys.schedule(schedule.name), "is")
-                pipe.zscore(self._keys.schedules, schedule.name)
-                standing, next_ms = await pipe.execute()
-            if standing == wire and next_ms is not None:
-                return Schedule.from_wire(schedule.name, wire, next_ms)
-            following = schedule.following(now_ms)
-            if following is None:
-                raise InvalidJob(f"schedule {schedule.name!r} has no instant to come")
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(self._keys.schedule(schedule.name), "is", wire)
-                pipe.zadd(self._keys.schedules, {schedule.name: following})
-                # A worker that sleeps until something later looks again.
-                pipe.lpush(self._keys.wake, "1")
-                pipe.ltrim(self._keys.wake, 0, 0)
-                await pipe.execute()
-        return Schedule.from_wire(schedule.name, wire, following)
+        while True:
+            with unavailable():
+                try:
+                    async with self._redis.pipeline(transaction=True) as pipe:
+                        next_ms = await self._stand(pipe, schedule, wire)
+                except WatchError:
+                    # Somebody else has declared it, or moved one on, at this very moment.
+                    continue
+            return Schedule.from_wire(schedule.name, wire, next_ms)
+
+    async def _stand(self, pipe: Any, schedule: Schedule, wire: str) -> int:
+        """Write a schedule down, unless it stands so already; its next instant. What it was decided by must not change
+        meanwhile: an instant that has come would come again."""
+        key = self._keys.schedule(schedule.name)
+        await pipe.watch(self._keys.schedules, key)
+        next_ms = await pipe.zscore(self._keys.schedules, schedule.name)
+        if next_ms is not None and await pipe.hget(key, "is") == wire:
+            return int(next_ms)
+        following = schedule.following(await self._lifecycle.now_ms(pipe))
+        if following is None:
+            raise InvalidJob(f"schedule {schedule.name!r} has no instant to come")
+        pipe.multi()
+        pipe.hset(key, "is", wire)
+        pipe.zadd(self._keys.schedules, {schedule.name: following})
+        # A worker that sleeps until something later looks again.
+        pipe.lpush(self._keys.wake, "1")
+        pipe.ltrim(self._keys.wake, 0, 0)
+        await pipe.execute()
+        return following
 
     async def remove(self, name: str) -> bool:
         """No further run of this schedule; False where there is none. Jobs that it made stay."""
@@ -175,68 +197,74 @@ class Schedules:
 
     async def make_due(self) -> timedelta:
         """Make the jobs of what is due; answers how long until the next schedule is. Raises QueueUnavailable."""
-        now_ms = await self._now_ms()
+        now_ms = await self._lifecycle.now_ms()
+        self._beyond_us = {name: until for name, until in self._beyond_us.items() if until > now_ms}
         with unavailable():
+            many = _DUE_AT_ONCE + len(self._beyond_us)
             due: Any = await self._redis.zrange(
-                self._keys.schedules, "-inf", str(now_ms), byscore=True, offset=0, num=_DUE_AT_ONCE, withscores=True
+                self._keys.schedules, "-inf", str(now_ms), byscore=True, offset=0, num=many, withscores=True
             )
-        readable = await self._read(due)
-        for schedule in readable:
-            assert schedule.next_at is not None  # noqa: S101  (read with its score)
-            await self._make(schedule, to_ms(schedule.next_at), now_ms)
-        for name in {name for name, _ in due} - {schedule.name for schedule in readable}:
-            log.error("unreadable schedule removed", extra={"schedule": name})
-            await self.remove(name)
-        with unavailable():
-            head: Any = await self._redis.zrange(self._keys.schedules, 0, 0, withscores=True)
-        if not head:
-            return timedelta(days=1)
-        return max(timedelta(0), min(timedelta(milliseconds=head[0][1] - now_ms), timedelta(days=1)))
+        due = [(name, instant) for name, instant in due if name not in self._beyond_us]
+        for (name, instant), text in zip(due, await self._texts(due), strict=True):
+            try:
+                schedule = Schedule.from_wire(name, text, instant).checked()
+            except InvalidJob as error:
+                # A zone or a cron text of another release, perhaps: its jobs are made by those who know it.
+                log.error("schedule cannot be followed here", extra={"schedule": name, "why": str(error)})
+                self._beyond_us[name] = now_ms + to_ms(_AGAIN)
+            except _NO_SCHEDULE:
+                log.error("unreadable schedule removed", extra={"schedule": name})
+                await self.remove(name)
+            else:
+                await self._make(schedule, text, int(instant), now_ms)
+        return await self._until_next(now_ms)
 
-    async def _make(self, schedule: Schedule, instant_ms: int, now_ms: int) -> None:
-        try:
-            following = schedule.following(max(instant_ms, now_ms))
-        except InvalidJob as error:
-            # A zone that is gone, a cron text of another release: no reason to stop the others.
-            log.exception("schedule cannot go on", extra={"schedule": schedule.name, "why": str(error)})
-            following = to_ms(from_ms(now_ms) + _AGAIN)
+    async def _make(self, schedule: Schedule, text: str, instant_ms: int, now_ms: int) -> None:
+        following = schedule.following(max(instant_ms, now_ms))
         late = timedelta(milliseconds=now_ms - instant_ms)
         passes = schedule.missed == "skip" and late > _MISSED_AFTER
         new = None if passes else schedule.job(instant_ms)
-        job_id = await self._lifecycle.recur(schedule.name, instant_ms, following, new)
+        job_id = await self._lifecycle.recur(schedule.name, text, instant_ms, following, new)
         if job_id is not None:
             log.info("scheduled job made", extra={"schedule": schedule.name, "id": job_id})
 
+    async def _until_next(self, now_ms: int) -> timedelta:
+        with unavailable():
+            first: Any = await self._redis.zrange(self._keys.schedules, 0, len(self._beyond_us), withscores=True)
+        instants = [instant for name, instant in first if name not in self._beyond_us]
+        wait_ms = min([*instants, *self._beyond_us.values()], default=now_ms + _DAY_MS) - now_ms
+        return timedelta(milliseconds=max(0, min(wait_ms, _DAY_MS)))
+
     async def _read(self, standing: Sequence[tuple[str, float]]) -> list[Schedule]:
+        found = []
+        for (name, next_ms), text in zip(standing, await self._texts(standing), strict=True):
+            with contextlib.suppress(*_NO_SCHEDULE):
+                found.append(Schedule.from_wire(name, text, next_ms))
+        return found
+
+    async def _texts(self, standing: Sequence[tuple[str, float]]) -> Sequence[Any]:
+        """What stands under these names; None or an error where that is nothing, or of another kind."""
         if not standing:
             return []
         with unavailable():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name, _ in standing:
                     pipe.hget(self._keys.schedule(name), "is")
-                texts = await pipe.execute(raise_on_error=False)
-        found = []
-        for (name, next_ms), text in zip(standing, texts, strict=True):
-            try:
-                found.append(Schedule.from_wire(name, text, next_ms))
-            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-                continue
-        return found
-
-    async def _now_ms(self) -> int:
-        return await self._lifecycle.now_ms()
+                return await pipe.execute(raise_on_error=False)
 
 
 def _cron_after(text: str, moment: datetime) -> int | None:
     """The first instant after this one that the cron text names, on the clock of the moment's zone; as Debian's cron has it,
-    a time that the clocks jump over comes right after the jump, and one that comes twice comes once. Raises InvalidJob."""
+    a time that the clocks jump over comes right after the jump, and one that comes twice comes once, the first time. Raises
+    InvalidJob."""
     # Read only where cron text is: the queue itself needs nothing but redis.
     from cronsim import CronSim, CronSimError
 
     try:
-        found: datetime = next(CronSim(text, moment))
-    except CronSimError as error:
+        for found in CronSim(text, moment):
+            # Within the hour that comes twice, the first one found may be of the first time around, and past.
+            if (instant := to_ms(found.astimezone(UTC))) > to_ms(moment):
+                return instant
+    except (CronSimError, AttributeError, TypeError) as error:
         raise InvalidJob(f"{text!r:.60} is no cron text: {error}") from None
-    except StopIteration:
-        return None
-    return to_ms(found.astimezone(UTC))
+    return None

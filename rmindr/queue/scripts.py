@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final, Generic, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from rmindr.queue.errors import QueueUnavailable
 from rmindr.queue.keys import Keys
@@ -62,15 +63,31 @@ class Scripts:
             return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
         prelude = source("prelude")
-        self._scripts = {
-            verb: redis.register_script(_WRAPPED.format(prelude=prelude, source=source(verb))) for verb in VERBS
-        }
+        self._scripts = {verb: Script(redis, _WRAPPED.format(prelude=prelude, source=source(verb))) for verb in VERBS}
 
     async def call(self, verb: str, now_ms: int | None, *args: Argument) -> Any:
         """Run one script. `now_ms` None means the server's own clock. Raises QueueUnavailable."""
         clock: Argument = "" if now_ms is None else now_ms
         with unavailable():
             return await self._scripts[verb](keys=self._keys.for_scripts, args=[clock, *args])
+
+
+class Script:
+    """A script by its hash; sent whole to a server that has forgotten it, or is another one since a failover.
+
+    redis-py's own loads it first and then calls it by its hash, and fails where it is forgotten in between."""
+
+    def __init__(self, redis: Redis, source: str) -> None:
+        self._redis = redis
+        self._source = source
+        self._hash = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, *, keys: Sequence[str], args: Sequence[Argument | float]) -> Any:
+        """Run it."""
+        try:
+            return await self._redis.evalsha(self._hash, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self._redis.eval(self._source, len(keys), *keys, *args)
 
 
 class unavailable:  # noqa: N801  (reads as a word at its use: `with unavailable():`)

@@ -20,6 +20,7 @@ from rmindr.queue.upkeep import SILENCE
 
 # All types: no type has an empty name.
 _ALL: Final = ""
+_ENDED: Final = (State.COMPLETE, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class WorkerInfo:
     id: str
     host: str
     pid: int
+    version: str
     types: Mapping[str, int]
     active: Sequence[int]
     memory: int
@@ -89,7 +91,7 @@ class Steering:
                 await self._redis.hdel(self._keys.limits, name)
             else:
                 rate = "" if limit.rate is None else str(_whole(limit.rate, "rate"))
-                period = "" if limit.rate is None else str(_whole(to_ms(limit.per), "per, ms"))
+                period = "" if limit.rate is None else _ms(limit.per, "per")
                 concurrency = "" if limit.concurrency is None else str(_whole(limit.concurrency, "concurrency"))
                 await self._redis.hset(self._keys.limits, name, f"{rate} {period} {concurrency}")
         await self._wake([name])
@@ -98,18 +100,16 @@ class Steering:
         """The limits that stand, by type."""
         with unavailable():
             found: Any = await self._redis.hgetall(self._keys.limits)
-        limits = {}
-        for type, text in found.items():
-            rate, period, concurrency = (int(part) if part.isdigit() else None for part in f"{text}  ".split(" ")[:3])
-            limits[type] = Limit(rate=rate, per=timedelta(milliseconds=period or 1000), concurrency=concurrency)
-        return limits
+        return {type: limit_of(text) for type, text in found.items()}
 
     async def retain(self, state: Literal[State.COMPLETE, State.FAILED], kept: Kept) -> None:
         """Keep so many jobs that have ended in this state, for so long; the rest is removed as others end, and by upkeep.
 
         Raises InvalidJob."""
+        if state not in _ENDED:
+            raise InvalidJob(f"only complete and failed jobs are kept for a while, not {state!r:.60}")
         count = "" if kept.count is None else str(_whole(kept.count, "count", least=0))
-        age = "" if kept.age is None else str(_whole(to_ms(kept.age), "age, ms"))
+        age = "" if kept.age is None else _ms(kept.age, "age")
         with unavailable():
             if kept == Kept():
                 await self._redis.hdel(self._keys.retention, State(state))
@@ -120,14 +120,7 @@ class Steering:
         """What is kept, by state."""
         with unavailable():
             found: Any = await self._redis.hgetall(self._keys.retention)
-        kept = {}
-        for state in (State.COMPLETE, State.FAILED):
-            count, _, age = found.get(state, "").partition(" ")
-            kept[state] = Kept(
-                count=int(count) if count.isdigit() else None,
-                age=timedelta(milliseconds=int(age)) if age.isdigit() else None,
-            )
-        return kept
+        return {state: kept_of(found.get(state, "")) for state in _ENDED}
 
     async def setting(self, name: str) -> str | None:
         """A value out of Kue's hash of settings, which nothing in Kue writes."""
@@ -144,11 +137,8 @@ class Steering:
                 for worker, _ in heard:
                     pipe.hgetall(self._keys.worker(worker))
                 found = await pipe.execute(raise_on_error=False) if heard else []
-        workers = []
-        for (id, seen_ms), about in zip(heard, found, strict=True):
-            if isinstance(about, dict) and about:
-                workers.append(_worker(id, int(seen_ms), about, now_ms))
-        return sorted(workers, key=lambda worker: worker.started_at)
+        workers = [worker_of(id, seen_ms, about, now_ms) for (id, seen_ms), about in zip(heard, found, strict=True)]
+        return sorted(filter(None, workers), key=lambda worker: worker.started_at)
 
     async def _wake(self, types: Sequence[str]) -> None:
         """Wake the workers that a pause or a limit sent to sleep: one token each."""
@@ -163,18 +153,46 @@ class Steering:
                 await pipe.execute()
 
 
-def _worker(id: str, seen_ms: int, about: Mapping[str, str], now_ms: int) -> WorkerInfo:
-    return WorkerInfo(
-        id=id,
-        host=about.get("host", ""),
-        pid=int(about.get("pid", 0)),
-        types=json.loads(about.get("types", "{}")),
-        active=json.loads(about.get("active", "[]")),
-        memory=int(about.get("memory", 0)),
-        started_at=from_ms(about.get("started_at", 0)),
-        seen_at=from_ms(seen_ms),
-        alive=now_ms - seen_ms < to_ms(SILENCE),
+def limit_of(text: str) -> Limit:
+    """A limit as it stands in Redis, e.g. `10 60000 `."""
+    rate, period, concurrency = (int(part) if part.isdigit() else None for part in f"{text}  ".split(" ")[:3])
+    return Limit(rate=rate, per=timedelta(milliseconds=period or 1000), concurrency=concurrency)
+
+
+def kept_of(text: str) -> Kept:
+    """What is kept, as it stands in Redis, e.g. `1000 `."""
+    count, _, age = text.partition(" ")
+    return Kept(
+        count=int(count) if count.isdigit() else None,
+        age=timedelta(milliseconds=int(age)) if age.isdigit() else None,
     )
+
+
+def worker_of(id: str, seen_ms: float, about: Any, now_ms: int) -> WorkerInfo | None:
+    """A worker by what it has said of itself; None where that is nothing, or nothing that could be understood."""
+    if not isinstance(about, dict) or not about:
+        return None
+    try:
+        return WorkerInfo(
+            id=id,
+            host=about.get("host", ""),
+            pid=int(about.get("pid", 0)),
+            version=about.get("version", ""),
+            types={str(type): int(slots) for type, slots in json.loads(about.get("types", "{}")).items()},
+            active=[int(job_id) for job_id in json.loads(about.get("active", "[]"))],
+            memory=int(about.get("memory", 0)),
+            started_at=from_ms(about.get("started_at", 0)),
+            seen_at=from_ms(int(seen_ms)),
+            alive=now_ms - seen_ms < to_ms(SILENCE),
+        )
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _ms(value: timedelta, name: str) -> str:
+    if not isinstance(value, timedelta):
+        raise InvalidJob(f"{name} must be a duration, not {value!r:.60}")
+    return str(_whole(to_ms(value), f"{name}, ms"))
 
 
 def _whole(value: int, name: str, *, least: int = 1) -> int:

@@ -23,10 +23,10 @@ from typing import Any, Final, Protocol
 from redis.asyncio import Redis
 
 from rmindr.queue.errors import QueueUnavailable, Refused
-from rmindr.queue.job import State
-from rmindr.queue.keys import Keys, id_of
+from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import PRUNED_AT_ONCE, Lifecycle
-from rmindr.queue.runs import Run
+from rmindr.queue.mending import Mending
+from rmindr.queue.runs import GOODBYE, Run
 from rmindr.queue.scripts import unavailable
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 BEAT: Final = timedelta(seconds=20)
 SILENCE: Final = timedelta(seconds=60)
 # How often one of the workers counts the sets against each other.
-_COUNTED_EVERY: Final = timedelta(seconds=30)
-_LOOKED_AT_ONCE: Final = 500
+_COUNTED_EVERY: Final = timedelta(minutes=1)
 
 
 class Crew(Protocol):
     """What upkeep must know of the worker whose it is."""
 
     id: str
+    version: str
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -65,11 +65,12 @@ class Upkeep:
         self._keys = keys
         self._lease = lease
         self._tick = tick
-        self._began_ms = int(time.time() * 1000)
+        # By the server's clock, as it stood at the first sign of life.
+        self._began_ms: int | None = None
         # When Redis last answered, and when it last did so after a silence that leases may not have survived.
         self._answered_at = time.monotonic()
         self._back_at = -math.inf
-        self._suspects: dict[int, str] = {}
+        self._mending = Mending(lifecycle, redis, keys)
 
     def aides(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What is to run beside the worker, until cancelled."""
@@ -84,12 +85,13 @@ class Upkeep:
 
     async def say_goodbye(self) -> None:
         """This worker is no more."""
-        with contextlib.suppress(QueueUnavailable):
-            with unavailable():
-                async with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.zrem(self._keys.workers, self._crew.id)
-                    pipe.delete(self._keys.worker(self._crew.id), self._keys.bell(self._crew.id))
-                    await pipe.execute()
+        with contextlib.suppress(QueueUnavailable, TimeoutError):
+            async with asyncio.timeout(GOODBYE.total_seconds()):
+                with unavailable():
+                    async with self._redis.pipeline(transaction=True) as pipe:
+                        pipe.zrem(self._keys.workers, self._crew.id)
+                        pipe.delete(self._keys.worker(self._crew.id), self._keys.bell(self._crew.id))
+                        await pipe.execute()
 
     # Leases
 
@@ -105,15 +107,20 @@ class Upkeep:
             await asyncio.sleep(wait)
 
     async def _prolong(self) -> None:
-        """Prolong all leases in one call; a handler whose lease is lost is cancelled."""
+        """Prolong all leases in one call; a handler whose lease is lost is cancelled, or whose job was without its bell being
+        heard."""
         runs = list(self._crew.runs)
         if not runs:
             return
-        lost = {id(lease) for lease in await self._lifecycle.renew([run.lease for run in runs], self._lease)}
+        replies = await self._lifecycle.renew([run.lease for run in runs], self._lease)
         self.note_answer()
         still = set(self._crew.runs)
-        for run in runs:
-            if id(run.lease) in lost and run in still and not run.lost:
+        for run, reply in zip(runs, replies, strict=True):
+            if run not in still or reply == "ok":
+                continue
+            if reply == "cancelled":
+                run.call_off()
+            elif not run.lost:
                 run.lost = True
                 log.warning("lease lost", extra={"id": run.lease.job.id, "type": run.lease.job.type})
                 run.task.cancel()
@@ -162,12 +169,15 @@ class Upkeep:
             await asyncio.sleep(BEAT.total_seconds())
 
     async def _say_alive(self) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms = await self._lifecycle.now_ms()
+        if self._began_ms is None:
+            self._began_ms = now_ms
         # Kilobytes on Linux, bytes on macOS.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         about: dict[Any, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "version": self._crew.version,
             "started_at": self._began_ms,
             "types": json.dumps(dict(self._crew.concurrency)),
             "active": json.dumps([run.lease.job.id for run in self._crew.runs][:100]),
@@ -185,90 +195,8 @@ class Upkeep:
     # What a Kue's crash leaves
 
     async def _mend(self) -> None:
-        """Count the sets against each other; where they differ, look closer, and put right what is found twice the same."""
+        """Look after half-moved jobs, now and then."""
         while True:
             await asyncio.sleep(_COUNTED_EVERY.total_seconds() * random.uniform(0.9, 1.1))
             with contextlib.suppress(QueueUnavailable):
-                await self.mend()
-
-    async def mend(self) -> int:
-        """One round; answers how many jobs were put right. Raises QueueUnavailable."""
-        found = {job_id: seen for state in await self._uneven() for job_id, seen in (await self._odd_in(state)).items()}
-        twice = {job_id: seen for job_id, seen in found.items() if self._suspects.get(job_id) == seen}
-        self._suspects = {job_id: seen for job_id, seen in found.items() if job_id not in twice}
-        if not twice:
-            return 0
-        replies = await self._lifecycle.repair(twice)
-        repaired = [job_id for job_id, reply in replies.items() if reply == "repaired"]
-        if repaired:
-            log.warning("half-moved jobs put right", extra={"ids": repaired[:20], "count": len(repaired)})
-        return len(repaired)
-
-    async def _uneven(self) -> Sequence[str]:
-        """The sets that cannot be whole: "jobs" against all states, a state against its types, or against its endings."""
-        with unavailable():
-            types: Any = await self._redis.smembers(self._keys.types)
-            keys = [self._keys.jobs, *(self._keys.in_state(state) for state in State)]
-            keys += [self._keys.ended(state) for state in (State.COMPLETE, State.FAILED)]
-            keys += [self._keys.of_type(type, state) for type in types for state in State]
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for key in keys:
-                    pipe.zcard(key)
-                counts = dict(zip(keys, await pipe.execute(), strict=True))
-        uneven = []
-        for state in State:
-            here = counts[self._keys.in_state(state)]
-            by_type = sum(counts[self._keys.of_type(type, state)] for type in types)
-            if here != by_type:
-                uneven.append(self._keys.in_state(state))
-            elif counts.get(self._keys.ended(state), here) != here:
-                uneven += [self._keys.in_state(state), self._keys.ended(state)]
-        if counts[self._keys.jobs] != sum(counts[self._keys.in_state(state)] for state in State):
-            uneven.append(self._keys.jobs)
-        return uneven
-
-    async def _odd_in(self, key: str) -> dict[int, str]:
-        """The jobs of one set that stand elsewhere too, or not where they should, and when they were last touched."""
-        odd: dict[int, str] = {}
-        cursor = 0
-        while True:
-            with unavailable():
-                cursor, scored = await self._redis.zscan(key, cursor, count=_LOOKED_AT_ONCE)
-                members = [str(member) for member, _ in scored]
-                if junk := [member for member in members if id_of(member) is None]:
-                    await self._redis.zrem(key, *junk)
-            odd |= await self._odd_among(key, members)
-            if cursor == 0:
-                return odd
-
-    async def _odd_among(self, key: str, members: Sequence[str]) -> dict[int, str]:
-        ids = {member: job_id for member in members if (job_id := id_of(member)) is not None}
-        with unavailable():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in ids.values():
-                    pipe.hmget(self._keys.job(job_id), "type", "state", "updated_at")
-                facts = await pipe.execute(raise_on_error=False)
-            # What is no hash has none of them.
-            whole = [fact if isinstance(fact, list) else (None, None, None) for fact in facts]
-            known = [
-                (member, self._listed_in(type, state), touched)
-                for member, (type, state, touched) in zip(ids, whole, strict=True)
-            ]
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for member, listed_in, _ in known:
-                    for each in listed_in:
-                        pipe.zscore(each, member)
-                scores = iter(await pipe.execute())
-        odd = {}
-        for member, listed_in, touched in known:
-            missing = None in [next(scores) for _ in listed_in]
-            if missing or key not in listed_in:
-                odd[ids[member]] = touched or ""
-        return odd
-
-    def _listed_in(self, type: str | None, state: str | None) -> Sequence[str]:
-        """The sets in which a job of this type and state stands; of what is no job, one in which nothing does."""
-        if not type or state not in list(State):
-            return [self._keys.in_state("")]
-        ended = [self._keys.ended(state)] if state in (State.COMPLETE, State.FAILED) else []
-        return [self._keys.jobs, self._keys.in_state(state), self._keys.of_type(type, state), *ended]
+                await self._mending.mend()

@@ -23,6 +23,7 @@ from typing import Final, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from rmindr.queue.backoff import Strategy
 from rmindr.queue.connections import BLOCK
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 LEASE: Final = timedelta(seconds=60)
 # How long a lost hint may delay a job.
-TICK: Final = timedelta(seconds=5)
+TICK: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +88,10 @@ class Worker:
         processes: Mapping[str, Process],
         strategies: Mapping[str, Strategy],
         timings: Timings,
+        version: str = "",
     ) -> None:
         self.id = secrets.token_hex(6)
+        self.version = version
         self.name = f"kue:{socket.gethostname()}:{os.getpid()}"
         self._lifecycle = lifecycle
         self._redis = redis
@@ -150,7 +153,7 @@ class Worker:
                     run.task.cancel()
                 for aide in aides:
                     aide.cancel()
-                await self._drain(grace)
+                await self._drain(GOODBYE)
                 await self._upkeep.say_goodbye()
 
     # Claiming
@@ -252,6 +255,9 @@ class Worker:
                 popped = await self._blocking.blpop(lists, timeout=BLOCK.total_seconds())
             except (RedisError, OSError) as error:
                 log.warning("wake-ups interrupted", extra={"error": type(error).__name__})
+                if isinstance(error, NoAnswer):
+                    # Nobody is there any more: what was asked on the other way will not be answered either.
+                    await self._redis.connection_pool.disconnect()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, 2.0)
                 continue
@@ -270,9 +276,8 @@ class Worker:
     def _heed(self, word: str | bytes) -> None:
         """The bell: the id of a job that a person has called off, or nothing but «look again»."""
         for run in self._runs:
-            if str(run.lease.job.id) == word and not run.cut_off:
-                log.info("run cancelled", extra={"id": run.lease.job.id, "type": run.lease.job.type})
-                run.cut("Cancelled")
+            if str(run.lease.job.id) == word:
+                run.call_off()
 
     # Performing
 
@@ -302,4 +307,4 @@ class Worker:
             else:
                 run.task.cancel()
         if late:
-            await asyncio.wait([run.task for run in late], timeout=self._timings.lease.total_seconds())
+            await asyncio.wait([run.task for run in late], timeout=2 * GOODBYE.total_seconds())

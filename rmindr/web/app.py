@@ -18,7 +18,8 @@ from rmindr.mail.inbox import Inbox
 from rmindr.queue import Queue
 from rmindr.reminders import Reminders
 from rmindr.settings import Settings
-from rmindr.web import api, health, inbox, pages
+from rmindr.web import api, health, inbox, pages, queue_acts, queue_api, queue_ui
+from rmindr.web.access import Operators
 from rmindr.web.guards import (
     BodyLimit,
     HeadAsGet,
@@ -27,12 +28,12 @@ from rmindr.web.guards import (
     LastResort,
     RequestId,
     SecurityHeaders,
-    known_hosts,
 )
+from rmindr.web.live import Live
 from rmindr.web.problems import answer_errors
 
-# A POST waits for the queue at most this long; the feeder does what it could not.
-_QUEUE_PATIENCE: Final = timedelta(seconds=0.5)
+# For those who look after the queue; a POST waits less long for it (reminders.py).
+_QUEUE_PATIENCE: Final = timedelta(seconds=3)
 
 
 def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
@@ -43,11 +44,15 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
         async with (
             Database.open(settings.database_url.get_secret_value()) as database,
             Queue.open(
-                settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, patience=_QUEUE_PATIENCE
+                settings.redis_url.get_secret_value(),
+                prefix=settings.queue_prefix,
+                name="rmindr-web",
+                patience=_QUEUE_PATIENCE,
             ) as queue,
         ):
             app.state.database = database
-            app.state.queue = queue
+            app.state.queue = kue.state.queue = queue
+            app.state.live = Live(queue)
             app.state.reminders = Reminders(
                 database,
                 queue,
@@ -73,16 +78,27 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.state.metrics_token = settings.metrics_token
     app.state.metrics_open = local
     app.state.templates = pages.templates()
-    app.state.templates.globals |= {"inbox": mails is not None, "base": public_url}
+    app.state.templates.globals |= {"inbox": mails is not None, "queue": local, "base": public_url}
     app.state.inbox = mails
-    for router in (api.router, pages.router, health.router, *([inbox.router] if mails is not None else [])):
+
+    def end_news() -> None:
+        if (live := getattr(app.state, "live", None)) is not None:
+            live.close()
+
+    # For whoever is told to stop the server: it waits for all answers, and the dashboard's news would never end.
+    app.state.end_news = end_news
+    app.state.operators = Operators(everybody=local, token=settings.admin_token)
+    kue = queue_api.create_api(app.state.operators)
+    of_queue = (queue_ui.router, queue_acts.router)
+    for router in (api.router, pages.router, health.router, *of_queue, *([inbox.router] if mails is not None else [])):
         app.include_router(router)
+    app.mount(queue_api.PATH, kue)
     app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
     answer_errors(app)
     # The last added is the first to see a request.
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, limits={f"{queue_api.PATH}/job": queue_api.MAX_BODY})
     app.add_middleware(HttpsOnly, public_url=public_url, enabled=https and bool(settings.trusted_proxies))
-    app.add_middleware(KnownHost, hosts=known_hosts(settings.public_url, loopback_only=local))
+    app.add_middleware(KnownHost, hosts=settings.hosts)
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
     app.add_middleware(SecurityHeaders, https=https)

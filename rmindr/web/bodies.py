@@ -23,14 +23,7 @@ class _StrictRequest(Request):
 
     async def json(self) -> Any:
         """The body as values. Raises HTTPException 400."""
-        body = await self.body()
-        try:
-            values = from_json(body, allow_inf_nan=False)
-        except ValueError as error:
-            raise HTTPException(400, f"The body is not JSON: {error}.") from None
-        # Of two equal names the parser above keeps the last in silence; what it took cannot trouble this one.
-        json.loads(body, object_pairs_hook=_named_once)
-        return values
+        return _values(await self.body())
 
 
 class StrictRoute(APIRoute):
@@ -43,11 +36,17 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             _require_once(name for name, _ in request.query_params.multi_items())
             _require_once(name for name, _ in request.headers.items() if name == "idempotency-key")
-            if self.body_field is not None and _content_type(request) not in _JSON:
-                raise HTTPException(415, "Send the body as application/json.")
+            if self.body_field is not None:
+                _require_json(request)
             return await handle(_StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+async def json_body(request: Request) -> Any:
+    """The body as values, as strictly as a JSON route takes it. Raises HTTPException: 415 for another content type, 400."""
+    _require_json(request)
+    return _values(await request.body())
 
 
 async def form_fields(request: Request) -> tuple[dict[str, str], frozenset[str]]:
@@ -76,6 +75,16 @@ async def form_fields(request: Request) -> tuple[dict[str, str], frozenset[str]]
     return fields, frozenset(undecodable)
 
 
+def _values(body: bytes) -> Any:
+    try:
+        values = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise HTTPException(400, f"The body is not JSON: {error}.") from None
+    # Of two equal names the parser above keeps the last in silence; what it took cannot trouble this one.
+    json.loads(body, object_pairs_hook=_named_once)
+    return values
+
+
 def _named_once(pairs: list[tuple[str, Any]]) -> None:
     _require_once(name for name, _ in pairs)
 
@@ -85,6 +94,11 @@ def _require_once(names: Iterable[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise HTTPException(400, f"«{twice[0][:60]}» is given twice.")
+
+
+def _require_json(request: Request) -> None:
+    if _content_type(request) not in _JSON:
+        raise HTTPException(415, "Send the body as application/json.")
 
 
 def _content_type(request: Request) -> str:

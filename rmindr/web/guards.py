@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +19,6 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmindr.models import new_id
-from rmindr.settings import LOOPBACK
 from rmindr.web.access import client_address, host_of
 from rmindr.web.problems import problem
 
@@ -131,13 +131,20 @@ class LastResort:
 
 class BodyLimit:
     """Refuses a body over the limit with 413, counted while it streams: a length may be missing, or a lie. And one that
-    does not come, with 408."""
+    does not come, with 408. `limits` has the paths whose limit is another."""
 
-    def __init__(self, app: ASGIApp, *, limit: int = MAX_BODY, patience: float = _BODY_PATIENCE_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limit: int = MAX_BODY,
+        limits: Mapping[str, int] = MappingProxyType({}),
+        patience: float = _BODY_PATIENCE_S,
+    ) -> None:
         self._app = app
         self._limit = limit
+        self._limits = limits
         self._patience = patience
-        self._too_large = f"A request's body may have {limit // 1024} KiB at most."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -145,6 +152,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         received, coming, refused = 0, True, False
+        limit = self._limits.get(scope["path"], self._limit)
+        too_large = f"A request's body may have {limit // 1024} KiB at most."
         deadline = asyncio.get_running_loop().time() + self._patience
 
         async def count() -> Message:
@@ -158,9 +167,9 @@ class BodyLimit:
                 raise HTTPException(408, "The body of this request did not come in time.", _CLOSE) from None
             coming = message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > self._limit:
+            if received > limit:
                 refused = True
-                raise HTTPException(413, self._too_large, _CLOSE)
+                raise HTTPException(413, too_large, _CLOSE)
             return message
 
         async def answer(message: Message) -> None:
@@ -174,9 +183,9 @@ class BodyLimit:
 
         declared = Headers(scope=scope).get("content-length", "0")
         # A number with more digits than these is too large whatever it is.
-        if len(declared) > 12 or (declared.isdecimal() and int(declared) > self._limit):
+        if len(declared) > 12 or (declared.isdecimal() and int(declared) > limit):
             refused = True
-            await problem(scope, "Too large", self._too_large, headers=_CLOSE)(scope, receive, answer)
+            await problem(scope, "Too large", too_large, headers=_CLOSE)(scope, receive, answer)
             return
         await self._app(scope, count, answer)
 
@@ -241,7 +250,8 @@ class HttpsOnly:
 
 
 class KnownHost:
-    """Refuses requests for another host than ours: a page elsewhere whose name was pointed at us must not speak for it."""
+    """Refuses requests for another host than ours, if we know ours: a page elsewhere whose name was pointed at us must not
+    speak for it."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
@@ -255,10 +265,3 @@ class KnownHost:
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-
-def known_hosts(public_url: str | None, *, loopback_only: bool) -> frozenset[str]:
-    """The names under which we answer; empty where any will do, as nobody has said how we are reached."""
-    if loopback_only:
-        return LOOPBACK | ({urlsplit(public_url).hostname or ""} if public_url else frozenset())
-    return frozenset()

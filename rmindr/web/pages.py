@@ -23,6 +23,7 @@ from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT, Asked, subject_from
 from rmindr.errors import InvalidDraft, StorageUnavailable, TooLate
 from rmindr.models import FINAL, WAITING, Reminder, Status
 from rmindr.reminders import Reminders
+from rmindr.web import queue_words
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books, preview_of
 from rmindr.web.bodies import form_fields
@@ -110,6 +111,7 @@ def templates() -> Environment:
         "icon": _icon,
         "problems": PROBLEMS,
         "inbox": False,
+        "queue": False,
     }
     environment.filters |= {
         "words": _words,
@@ -118,6 +120,7 @@ def templates() -> Environment:
         "prose": _prose,
         "anchor": anchor,
     }
+    queue_words.teach(environment)
     return environment
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, RmindrError, StorageUnavailable, TooLate
+from rmindr.queue import QueueUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "Bad request": (400, "The request is malformed: JSON that is not JSON, something given twice."),
     "Unknown host": (400, "This service does not answer under the name in `Host`."),
+    "Token needed": (401, "The queue is for whoever has the token of `RMINDR_ADMIN_TOKEN`."),
     "Forbidden": (403, "Not from here: a form that another site sent, or a list that only loopback may see."),
     "Not found": (404, "There is nothing at this address, or not for these eyes."),
     "Method not allowed": (405, "`Allow` says which methods this address has."),
@@ -36,6 +38,10 @@ PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "Idempotency-Key used before": (422, "The same key came with another request; use a new one for a new reminder."),
     "Our fault": (500, "Nobody foresaw it. It is written down under the request's id."),
     "Not now": (503, "The database does not answer; try again with the same `Idempotency-Key`."),
+    "Queue away": (
+        503,
+        "The queue's Redis does not answer. Reminders are taken all the same, and sent when it is back.",
+    ),
 }
 # Of several with one status, the first is the general one.
 _BY_STATUS: Final = {status: title for title, (status, _) in reversed(list(PROBLEMS.items()))}
@@ -103,12 +109,16 @@ def problem(
     if templates is not None and wants_page(scope):
         act = _ACT.fullmatch(scope["path"])
         page = templates.get_template("error.html").render(
-            problem=said, back=act[1] if act and said.status != 404 else None
+            problem=said,
+            back=act[1] if act and said.status != 404 else None,
+            of_queue=scope["path"].startswith("/queue/"),
         )
         return Response(page, said.status, dict(headers or {}), media_type="text/html")
-    return JSONResponse(
-        said.model_dump(exclude_none=True), said.status, dict(headers or {}), media_type="application/problem+json"
-    )
+    content = said.model_dump(exclude_none=True)
+    if scope["path"].startswith("/queue/api/"):
+        # Where Kue's clients look.
+        content["error"] = detail
+    return JSONResponse(content, said.status, dict(headers or {}), media_type="application/problem+json")
 
 
 def anchor(title: str) -> str:
@@ -126,6 +136,7 @@ def answer_errors(app: FastAPI) -> None:
     """Let every error that is foreseen leave as a problem; what is not is for guards.LastResort."""
     for kind, title in _TABLE.items():
         app.add_exception_handler(kind, _ours(title))
+    app.add_exception_handler(QueueUnavailable, _queue_away)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
 
@@ -140,11 +151,21 @@ def _ours(title: str) -> Any:
         errors = of_draft(error) if isinstance(error, InvalidDraft) else []
         if isinstance(error, StorageUnavailable):
             log.warning("storage unavailable", why=str(error))
-            detail = "Nothing was saved, or we cannot tell: try again in a moment, with the same Idempotency-Key."
+            detail = (
+                "The database does not answer just now. Try again in a moment."
+                if wants_page(request.scope)
+                else "Nothing was saved, or we cannot tell: try again in a moment, with the same Idempotency-Key."
+            )
             return problem(request.scope, title, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
         return problem(request.scope, title, str(error), errors=errors)
 
     return answer
+
+
+async def _queue_away(request: Request, error: Exception) -> Response:
+    log.warning("queue unavailable", why=str(error))
+    detail = "The queue does not answer just now; what was asked for may not have been done. Try again in a moment."
+    return problem(request.scope, "Queue away", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -154,18 +175,24 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = "There is nothing at this address."
     if error.status_code == 405:
         detail = "This address has other methods."
-        headers = {"Allow": ", ".join(_methods(request))}
+        headers = {"Allow": ", ".join(methods_at(request))}
     return problem(request.scope, _BY_STATUS.get(error.status_code, "Bad request"), detail, headers=headers)
 
 
-def _methods(request: Request) -> list[str]:
+def methods_at(request: Request) -> list[str]:
     """What may be done at this address: one route alone knows its own method only."""
     if request.url.path.startswith("/static/"):
         return ["GET", "HEAD"]
-    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": [], "query_string": b""}
+    scope = {
+        "type": "http",
+        "path": request.scope["path"],
+        "root_path": request.scope.get("root_path", ""),
+        "headers": [],
+        "query_string": b"",
+    }
     matching = (
         method
-        for method in ("GET", "POST", "PATCH", "DELETE")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         if any(route.matches({**scope, "method": method})[0] == Match.FULL for route in request.app.routes)
     )
     return [each for method in matching for each in (("GET", "HEAD") if method == "GET" else (method,))]

@@ -32,7 +32,7 @@ async def test_a_worker_killed_at_this_step_loses_nothing(
     async with stack.web() as client:
         async with stack.crashing_worker(checkpoint) as doomed:
             await doomed.line("worker started")
-            id = await post(client, "person@example.org", soon(0.3))
+            id = await post(client, "person@example.org", soon(3))
             assert await doomed.ended() == -signal.SIGKILL
 
         async with stack.worker():
@@ -51,7 +51,7 @@ async def test_a_worker_killed_while_the_server_thinks_sends_the_same_bytes_once
     """A4: the server has taken it; nobody on our side has heard."""
     async with stack.web() as client:
         async with held(stack.sink, "body", "250 2.0.0 Ok"), stack.worker() as doomed:
-            id = await post(client, "person@example.org", soon(0.3))
+            id = await post(client, "person@example.org", soon(3))
             await stack.sink.wait_for(1)
             await doomed.kill()
 
@@ -78,7 +78,7 @@ async def test_a_worker_killed_while_connecting_sends_nothing_twice(stack: Stack
                 return "250 ok"
 
             stack.sink.replies["MAIL"] = kill
-            id = await post(client, "person@example.org", soon(0.3))
+            id = await post(client, "person@example.org", soon(3))
             await killed.wait()
             await doomed.ended()
 
@@ -92,11 +92,11 @@ async def test_a_worker_killed_while_connecting_sends_nothing_twice(stack: Stack
 async def test_a_reminder_that_kills_its_worker_every_time_is_given_up_after_three(stack: Stack) -> None:
     """A11: and the others go out."""
     async with stack.web() as client:
-        id = await post(client, "poison@example.org", soon(0.3))
+        id = await post(client, "poison@example.org", soon(3))
         for _ in range(3):
             async with stack.crashing_worker("sql_claimed") as doomed:
                 assert await doomed.ended(timeout=60) == -signal.SIGKILL
-        harmless = await post(client, "person@example.org", soon(0.3))
+        harmless = await post(client, "person@example.org", soon(3))
         async with stack.worker():
             poison, other = await until(client, [id, harmless])
 

@@ -65,7 +65,7 @@ async def test_reminders_due_while_redis_stays_away_are_sent_from_the_database(s
 
         found = await until(client, list(addresses))
 
-        late = await post_many(client, 3, soon(1))
+        late = await post_many(client, 3, soon(4))
         assert {each["status"] for each in await until(client, list(late))} == {"sent"}
         await asyncio.to_thread(stack.valkey.start)
         await worker.line("queue is back")
@@ -75,7 +75,7 @@ async def test_reminders_due_while_redis_stays_away_are_sent_from_the_database(s
 async def test_a_worker_that_starts_without_redis_sends_and_stops_kindly(stack: Stack) -> None:
     await asyncio.to_thread(stack.valkey.kill)
     async with stack.web() as client, stack.worker() as worker:
-        addresses = await post_many(client, 3, soon(1))
+        addresses = await post_many(client, 3, soon(4))
 
         found = await until(client, list(addresses))
 

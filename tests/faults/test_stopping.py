@@ -28,7 +28,7 @@ async def test_a_worker_stopped_before_the_body_gives_the_reminder_to_another(st
     async with stack.web() as client:
         async with stack.worker() as first:
             async with held(stack.sink, "RCPT", "250 ok"):
-                id = await post(client, "person@example.org", soon(0.3))
+                id = await post(client, "person@example.org", soon(3))
                 await until(client, [id], lambda each: each["status"] == "sending")
                 async with stack.worker():
                     first.send(signal.SIGTERM)
@@ -46,7 +46,7 @@ async def test_a_worker_stopped_while_the_server_thinks_waits_for_its_answer(sta
     """A8: the mail is recorded as sent, once, and the worker ends by itself."""
     async with stack.web() as client, stack.worker() as worker:
         async with held(stack.sink, "body", "250 2.0.0 Ok: at last") as answer:
-            id = await post(client, "person@example.org", soon(0.3))
+            id = await post(client, "person@example.org", soon(3))
             await stack.sink.wait_for(1)
             worker.send(signal.SIGTERM)
             await asyncio.sleep(1)
@@ -64,7 +64,7 @@ async def test_a_frozen_worker_that_wakes_before_its_mark_sends_nothing(stack: S
     """A9: its lease has lapsed, another has sent the mail; its own mark touches no row."""
     async with stack.web() as client, stack.worker() as zombie:
         async with held(stack.sink, "DATA", "354 go ahead") as answer:
-            id = await post(client, "person@example.org", soon(0.3))
+            id = await post(client, "person@example.org", soon(3))
             await until(client, [id], lambda each: each["status"] == "sending")
             zombie.send(signal.SIGSTOP)
             stack.sink.replies.pop("DATA")
@@ -93,8 +93,8 @@ async def test_two_workers_share_a_burst_and_nobody_is_written_to_twice(stack: S
 async def test_reminders_due_while_no_worker_runs_are_sent_when_one_does(stack: Stack) -> None:
     """A10."""
     async with stack.web() as client:
-        addresses = await post_many(client, 10, soon(0.5))
-        await asyncio.sleep(1.5)
+        addresses = await post_many(client, 10, soon(3))
+        await asyncio.sleep(4)
         async with stack.worker():
             found = await until(client, list(addresses))
 

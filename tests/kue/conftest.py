@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
 
 from rmindr.queue.audit import audit
+from tests import npm
 from tests.kue.original import FOLDER, Kue
 from tests.servers import Valkey
 
@@ -19,20 +17,7 @@ from tests.servers import Valkey
 @pytest.fixture(scope="session")
 def installed() -> None:
     """Kue and what it needs in node_modules, exactly as the lock file has it."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.fail(
-                f"The tests against Kue need {program}: install it with `apt install nodejs npm`.", pytrace=False
-            )
-    lock = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-    stamp = FOLDER / "node_modules" / ".lock.sha256"
-    if stamp.exists() and stamp.read_text() == lock:
-        return
-    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    installing = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
-    if installing.returncode:
-        pytest.fail(f"`{' '.join(command)}` failed in {FOLDER}:\n{installing.stderr[-2000:]}", pytrace=False)
-    stamp.write_text(lock)
+    npm.install(FOLDER, "The tests against Kue")
 
 
 @pytest.fixture(scope="module")

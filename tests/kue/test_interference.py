@@ -205,7 +205,7 @@ async def test_what_kue_writes_into_a_job_in_our_hands_does_not_end_the_run(kue:
 
     await kue.change(1, ("log", "Zoë waits"), ("progress", 1, 2), ("priority", "low"), ("update",))
 
-    assert await live_queue.lifecycle.renew([lease], timedelta(minutes=1)) == []
+    assert await live_queue.lifecycle.renew([lease], timedelta(minutes=1)) == ["ok"]
     await live_queue.lifecycle.complete(lease, "sent")
     job = await live_queue.get(1)
     assert job is not None

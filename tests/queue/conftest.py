@@ -14,5 +14,5 @@ from tests.servers import Valkey
 @pytest.fixture
 async def wire(valkey: Valkey, queue: Queue) -> AsyncIterator[Wire]:
     """What `queue` publishes, word for word."""
-    async with Wire.tap(queue, valkey.url) as wire:
+    async with Wire.tap(queue, valkey.direct) as wire:
         yield wire

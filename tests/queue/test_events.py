@@ -268,7 +268,7 @@ async def test_a_listener_notices_a_server_that_has_fallen_silent(
     own_valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = Heard()
-    listener = Listener("q:events", silence=timedelta(milliseconds=50))
+    listener = Listener("{q}:events", silence=timedelta(milliseconds=50))
     listener.on("enqueue", heard)
     subscriber = connect_blocking(own_valkey.url)
     ear = asyncio.create_task(listener.run(subscriber))
@@ -279,7 +279,7 @@ async def test_a_listener_notices_a_server_that_has_fallen_silent(
         await until(lambda: "events interrupted" in caplog.messages)
     own_valkey.thaw()
     await listener.subscribed()
-    async with Queue.open(own_valkey.url) as queue:
+    async with Queue.open(own_valkey.url, prefix="{q}") as queue:
         await queue.create("email")
         await heard.times(1)
     ear.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,9 +14,12 @@ from redis.asyncio import Redis
 from rmindr.queue import (
     Backoff,
     JobExists,
+    JobFailed,
     JobNotFound,
+    Kept,
     Lease,
     LeaseLost,
+    Limit,
     NewJob,
     Queue,
     QueueUnavailable,
@@ -278,6 +282,104 @@ async def test_an_older_job_does_not_give_away_the_key_of_a_younger(queue: Queue
     assert await queue.jobs.find(["key"]) == [2]
 
 
+# recur
+
+
+async def due_schedule(queue: Queue, name: str = "daily", instant: int = T0) -> None:
+    """A schedule whose instant has come, as far as `recur` looks at it."""
+    await queue.redis.hset(queue.keys.schedule(name), "is", "{}")
+    await queue.redis.zadd(queue.keys.schedules, {name: instant})
+
+
+async def test_recur_makes_the_job_of_an_instant_and_moves_the_schedule_on(queue: Queue, wire: Wire) -> None:
+    await due_schedule(queue)
+    new = NewJob(type="email", data={"n": 1}, attempts=3, schedule=("daily", Clock().now))
+
+    assert await queue.lifecycle.recur("daily", "{}", T0, T0 + 5000, new) == 1
+
+    made = BORN | {"max_attempts": "3", "schedule": "daily", "instant": str(T0)}
+    assert await keyspace(queue) == CREATED | {
+        "jobs:inactive": {"01|1": "0"},
+        "jobs:email:inactive": {"01|1": "0"},
+        "job:1": made,
+        "email:jobs": ["1"],
+        "schedules": {"daily": str(T0 + 5000)},
+        "daily:schedule": {"is": "{}"},
+    }
+    assert await wire.take() == [event(1, "enqueue", "email")]
+
+
+async def test_a_job_of_a_schedule_knows_whose_it_is_and_of_which_instant(queue: Queue) -> None:
+    await due_schedule(queue)
+
+    await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email", schedule=("daily", Clock().now)))
+
+    job = await queue.get(1)
+    assert job is not None
+    assert (job.schedule, job.scheduled_for, job.promote_at) == ("daily", Clock().now, Clock().now)
+
+
+@pytest.mark.parametrize("instant", [T0 - 1, T0 + 1], ids=["before", "after"])
+async def test_recur_of_another_instant_than_the_schedules_makes_nothing(queue: Queue, instant: int) -> None:
+    await due_schedule(queue)
+    before = await keyspace(queue)
+
+    assert await queue.lifecycle.recur("daily", "{}", instant, T0 + 5000, NewJob(type="email")) is None
+
+    assert await keyspace(queue) == before
+
+
+async def test_recur_by_what_has_been_replaced_meanwhile_makes_nothing(queue: Queue) -> None:
+    await due_schedule(queue)
+    before = await keyspace(queue)
+
+    assert await queue.lifecycle.recur("daily", '{"every":1}', T0, T0 + 5000, NewJob(type="email")) is None
+
+    assert await keyspace(queue) == before
+
+
+async def test_whoever_comes_second_finds_the_schedule_moved_on(valkey: Valkey, queue: Queue, clock: Clock) -> None:
+    await due_schedule(queue)
+    async with Queue.open(valkey.url, prefix=queue.keys.prefix, clock=clock) as other:
+        coming = [
+            each.lifecycle.recur("daily", "{}", T0, T0 + 5000, NewJob(type="email")) for each in (queue, other) * 10
+        ]
+
+        made = await asyncio.gather(*coming)
+
+    assert sorted(filter(None, made)) == [1]
+    assert (await queue.jobs.counts())[State.INACTIVE] == 1
+
+
+async def test_an_instant_may_pass_without_a_job(queue: Queue) -> None:
+    await due_schedule(queue)
+
+    assert await queue.lifecycle.recur("daily", "{}", T0, T0 + 5000, None) is None
+
+    assert await keyspace(queue) == {"schedules": {"daily": str(T0 + 5000)}, "daily:schedule": {"is": "{}"}}
+
+
+async def test_a_schedule_without_a_further_instant_ends_with_its_last_job(queue: Queue) -> None:
+    await due_schedule(queue)
+
+    assert await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email")) == 1
+
+    assert not (await keyspace(queue)).keys() & {"schedules", "daily:schedule"}
+
+
+async def test_an_id_that_a_schedule_used_is_not_given_again_after_redis_was_emptied(
+    own_valkey: Valkey, clock: Clock
+) -> None:
+    async with Queue.open(own_valkey.url, clock=clock) as queue:
+        await due_schedule(queue)
+        await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email"))
+        await queue.redis.flushall()
+
+        job = await queue.create("email")
+
+        assert job.id == 2
+
+
 # promote
 
 
@@ -466,9 +568,9 @@ async def test_renew_prolongs_what_is_held_and_answers_what_is_lost(queue: Queue
     await queue.lifecycle.complete(leases[1])
     clock.advance(seconds=30)
 
-    lost = await queue.lifecycle.renew(leases, LEASE)
+    replies = await queue.lifecycle.renew([*leases, Lease(replace(leases[0].job, id=99), "a")], LEASE)
 
-    assert lost == [leases[1]]
+    assert replies == ["ok", "lost", "ok", "missing"]
     assert (await keyspace(queue))["leases"] == {"01|1": str(clock.ms + 60_000), "01|3": str(clock.ms + 60_000)}
 
 
@@ -769,6 +871,151 @@ async def test_more_lost_jobs_than_one_rescue_takes_are_taken_by_the_next(queue:
     assert (len(second.jobs), second.next_end_in) == (30, None)
 
 
+# repair
+
+
+async def _popped_by_kue(queue: Queue) -> None:
+    """B4: Kue takes the head out of its type's set, and dies before it says that the job is active."""
+    await queue.redis.zrem(queue.keys.of_type("email", "inactive"), zid(1))
+    await queue.redis.delete(queue.keys.tokens("email"))
+
+
+async def _created_by_half(queue: Queue) -> None:
+    """B1: Kue writes the hash and the list of all jobs, and dies before it gives the job a state."""
+    await queue.redis.hdel(queue.keys.job(1), "state")
+    await _popped_by_kue(queue)
+    await queue.redis.zrem(queue.keys.in_state("inactive"), zid(1))
+
+
+async def _listed_nowhere(queue: Queue) -> None:
+    await _popped_by_kue(queue)
+    await queue.redis.zrem(queue.keys.in_state("inactive"), zid(1))
+    await queue.redis.zrem(queue.keys.jobs, zid(1))
+
+
+async def _listed_everywhere(queue: Queue) -> None:
+    """A stale object of Kue's moves the job into the state that it remembers, and nobody takes it out of the others."""
+    for state in State:
+        await queue.redis.zadd(queue.keys.in_state(state), {zid(1): 5})
+        await queue.redis.zadd(queue.keys.of_type("email", state), {zid(1): 5})
+    await queue.redis.zadd(queue.keys.ended("failed"), {zid(1): 5})
+
+
+async def _failed_with_attempts_left(queue: Queue) -> None:
+    """B9: Kue fails the run, counts it, and dies before it gives the job back."""
+    await _listed_nowhere(queue)
+    await queue.redis.zadd(queue.keys.jobs, {zid(1): 0})
+    await queue.redis.hset(queue.keys.job(1), mapping={"state": "failed", "attempts": 1})
+    await queue.redis.zadd(queue.keys.in_state("failed"), {zid(1): 0})
+    await queue.redis.zadd(queue.keys.of_type("email", "failed"), {zid(1): 0})
+
+
+HALVES = [_popped_by_kue, _created_by_half, _listed_nowhere, _listed_everywhere, _failed_with_attempts_left]
+
+
+async def touched(queue: Queue, job_id: int = 1) -> str:
+    """When a job was last written to, as it says itself: what a repair must be given."""
+    return str(await queue.redis.hget(queue.keys.job(job_id), "updated_at") or "")
+
+
+@pytest.mark.parametrize("halve", HALVES, ids=lambda halve: halve.__name__.strip("_"))
+async def test_repair_makes_a_half_moved_job_wait_and_announces_it(
+    queue: Queue, wire: Wire, halve: Callable[[Queue], Any]
+) -> None:
+    await queue.create("email", {"n": 1}, attempts=3)
+    await halve(queue)
+    await wire.take()
+
+    assert await queue.lifecycle.repair({1: await touched(queue)}) == {1: "repaired"}
+
+    found = await keyspace(queue)
+    found["job:1"].pop("attempts", None)
+    waiting = {"jobs:inactive": {"01|1": "0"}, "jobs:email:inactive": {"01|1": "0"}}
+    assert len(found.pop("email:jobs")) >= 1
+    assert found == CREATED | waiting | {"job:1": BORN | {"max_attempts": "3"}}
+    assert await wire.take() == [event(1, "enqueue", "email")]
+    assert (await a_lease(queue)).job.id == 1
+
+
+@pytest.mark.parametrize("place", ["delayed", "taken", "kues", "complete", "failed"])
+async def test_repair_lists_a_job_where_its_hash_says_that_it_is(queue: Queue, clock: Clock, place: str) -> None:
+    await standing(queue, clock, place)
+    whole = await keyspace(queue)
+    if place == "taken":
+        # For a lease that nobody knows the end of, its worker speaks up at once, or it is lost.
+        whole["leases"] = {"01|1": str(clock.ms)}
+    sets = [name for name in whole if name == "jobs" or name.startswith(("jobs:", "leases", "ended:"))]
+    await queue.redis.zrem(queue.keys.jobs, zid(1))
+    await queue.redis.delete(*(f"{queue.keys.prefix}:{name}" for name in sets))
+
+    assert await queue.lifecycle.repair({1: await touched(queue)}) == {1: "repaired"}
+
+    found = await keyspace(queue)
+    for name in ("wake", "email:jobs"):
+        whole.pop(name, None)
+        found.pop(name, None)
+    assert found == whole
+
+
+async def test_a_delayed_job_whose_creation_was_cut_off_is_delayed_still(queue: Queue, clock: Clock) -> None:
+    await standing(queue, clock, "delayed")
+    whole = await keyspace(queue)
+    await queue.redis.hdel(queue.keys.job(1), "state")
+    await queue.redis.zrem(queue.keys.in_state("delayed"), zid(1))
+    await queue.redis.zrem(queue.keys.of_type("email", "delayed"), zid(1))
+
+    await queue.lifecycle.repair({1: await touched(queue)})
+
+    assert await keyspace(queue) == whole
+
+
+@pytest.mark.parametrize("halve", HALVES, ids=lambda halve: halve.__name__.strip("_"))
+async def test_what_has_changed_since_it_was_first_seen_is_being_moved_and_left_alone(
+    queue: Queue, wire: Wire, halve: Callable[[Queue], Any]
+) -> None:
+    await queue.create("email")
+    await halve(queue)
+    before, _ = await keyspace(queue), await wire.take()
+
+    assert await queue.lifecycle.repair({1: str(T0 - 1)}) == {1: "moving"}
+
+    assert await keyspace(queue) == before
+    assert await wire.take() == []
+
+
+@pytest.mark.parametrize("place", [place for place in STANDINGS if place != "absent"])
+async def test_repair_of_a_whole_job_changes_nothing(queue: Queue, clock: Clock, wire: Wire, place: str) -> None:
+    await standing(queue, clock, place, unique="key", attempts=3)
+    before, _ = await keyspace(queue), await wire.take()
+
+    assert await queue.lifecycle.repair({1: await touched(queue)}) == {1: "whole"}
+
+    assert await keyspace(queue) == before
+    assert await wire.take() == []
+
+
+async def test_repair_takes_a_member_without_a_job_out_of_all_sets(queue: Queue) -> None:
+    await queue.create("email")
+    await queue.redis.delete(queue.keys.job(1), queue.keys.tokens("email"))
+    await queue.redis.zrem(queue.keys.of_type("email", "inactive"), zid(1))
+    await queue.redis.zadd(queue.keys.leases, {zid(1): T0})
+
+    await queue.lifecycle.repair({1: ""})
+
+    assert await keyspace(queue) == {"ids": "1", "job:types": {"email"}}
+
+
+async def test_repair_of_one_does_not_disturb_the_others(queue: Queue) -> None:
+    await queue.create_many([NewJob(type="email")] * 3)
+    await _popped_by_kue(queue)
+    seen = {job_id: await touched(queue, job_id) for job_id in (1, 2)} | {3: "long ago", 9: ""}
+
+    replies = await queue.lifecycle.repair(seen)
+
+    assert [replies[job_id] for job_id in (1, 2, 3)] == ["repaired", "whole", "moving"]
+    assert (await queue.jobs.counts())[State.INACTIVE] == 3
+
+
 # update
 
 
@@ -837,6 +1084,125 @@ async def test_update_does_not_give_back_what_a_kue_worker_is_about_to_take(queu
     await queue.update(1, priority="high")
 
     assert "jobs:email:inactive" not in await keyspace(queue)
+
+
+# cancel
+
+
+@pytest.mark.parametrize("place", ["delayed", "inactive"])
+async def test_a_job_that_waits_and_is_cancelled_never_runs(queue: Queue, clock: Clock, wire: Wire, place: str) -> None:
+    await standing(queue, clock, place, unique="key", attempts=3)
+    clock.advance(ms=10)
+    await wire.take()
+
+    assert await queue.cancel(1) is State.FAILED
+
+    found = await keyspace(queue)
+    now = str(clock.ms)
+    ended = {"state": "failed", "error": "Cancelled", "failed_at": now, "updated_at": now, "max_attempts": "3"}
+    found["job:1"] = without(found["job:1"], "delay", "promote_at", "unique")
+    assert found["job:1"] == without(BORN, "promote_at") | ended
+    assert (found["jobs:failed"], found["jobs:email:failed"]) == ({"01|1": "0"}, {"01|1": "0"})
+    assert found["ended:failed"] == {"01|1": now}
+    assert not found.keys() & {"unique", "jobs:delayed", "jobs:inactive", "jobs:email:delayed", "jobs:email:inactive"}
+    assert await wire.take() == [event(1, "failed", "Cancelled", None)]
+    clock.advance(seconds=9999)
+    assert (await queue.lifecycle.claim({"email": 1}, token="t", lease=LEASE, worker="w")).leases == []
+
+
+async def test_a_waiting_job_that_leaves_nothing_when_it_fails_leaves_nothing_when_it_is_cancelled(
+    queue: Queue, wire: Wire
+) -> None:
+    await queue.create("email", remove_on_failure=True, unique="key")
+    await wire.take()
+
+    assert await queue.cancel(1) is State.FAILED
+
+    assert (await keyspace(queue)).keys() <= {"ids", "job:types", "email:jobs"}
+    assert await wire.take() == [event(1, "failed", "Cancelled", None), event(1, "remove", "email")]
+
+
+async def _cancelled_while_it_runs(queue: Queue, **asked: Any) -> Lease:
+    await queue.create("email", {"n": 1}, attempts=5, **asked)
+    lease = await a_lease(queue, token="worker1.7")
+    assert await queue.cancel(1) is State.ACTIVE
+    return lease
+
+
+async def test_a_job_that_runs_stays_as_it_is_and_its_worker_is_told(queue: Queue, wire: Wire) -> None:
+    await queue.create("email", {"n": 1})
+    await a_lease(queue, token="worker1.7")
+    before, _ = await keyspace(queue), await wire.take()
+
+    assert await queue.cancel(1) is State.ACTIVE
+
+    found = await keyspace(queue)
+    assert found.pop("bell:worker1") == ["1"]
+    assert found["job:1"].pop("cancelled") == str(T0)
+    assert found == before
+    assert await wire.take() == []
+
+
+async def test_a_cancelled_run_is_prolonged_still_and_told_so_each_time(queue: Queue, clock: Clock) -> None:
+    lease = await _cancelled_while_it_runs(queue)
+    clock.advance(seconds=30)
+
+    assert await queue.lifecycle.renew([lease], LEASE) == ["cancelled"]
+
+    assert (await keyspace(queue))["leases"] == {"01|1": str(clock.ms + 60_000)}
+
+
+@pytest.mark.parametrize("wait_ms", [None, 0, 5000])
+async def test_a_cancelled_run_that_fails_has_failed_for_good(queue: Queue, wait_ms: int | None) -> None:
+    lease = await _cancelled_while_it_runs(queue)
+
+    assert await queue.lifecycle.fail(lease, "no", wait_ms=wait_ms) is State.FAILED
+
+
+@pytest.mark.parametrize("wait", [timedelta(0), timedelta(seconds=5)])
+async def test_a_cancelled_run_that_is_given_back_has_failed(queue: Queue, wire: Wire, wait: timedelta) -> None:
+    lease = await _cancelled_while_it_runs(queue)
+    await wire.take()
+
+    assert await queue.lifecycle.release(lease, wait) is State.FAILED
+
+    assert await wire.take() == [event(1, "error", "Cancelled"), event(1, "failed", "Cancelled", None)]
+
+
+async def test_a_cancelled_run_whose_worker_is_gone_has_failed(queue: Queue, clock: Clock) -> None:
+    await _cancelled_while_it_runs(queue)
+    clock.advance(seconds=60)
+
+    assert (await queue.lifecycle.rescue()).jobs == {1: State.FAILED}
+
+
+async def test_a_cancelled_run_that_outlives_its_ttl_has_failed(queue: Queue, clock: Clock) -> None:
+    await _cancelled_while_it_runs(queue, ttl=timedelta(seconds=9))
+    clock.advance(seconds=9)
+    [job] = await queue.lifecycle.expired(clock.ms)
+
+    assert await queue.lifecycle.expire(job) is State.FAILED
+
+
+async def test_a_run_that_was_complete_before_it_heard_of_its_cancelling_is_complete(queue: Queue) -> None:
+    lease = await _cancelled_while_it_runs(queue)
+
+    await queue.lifecycle.complete(lease, "sent")
+
+    job = await queue.get(1)
+    assert job is not None
+    assert (job.state, job.result, job.cancelled_at) == (State.COMPLETE, "sent", None)
+
+
+async def test_a_cancelled_job_that_is_retried_runs_like_any_other(queue: Queue) -> None:
+    lease = await _cancelled_while_it_runs(queue)
+    await queue.lifecycle.fail(lease, "Cancelled", wait_ms=None)
+    await queue.retry(1)
+
+    again = await a_lease(queue, token="worker1.8")
+
+    assert again.job.cancelled_at is None
+    assert await queue.lifecycle.fail(again, "no", wait_ms=0) is State.INACTIVE
 
 
 # retry
@@ -911,6 +1277,211 @@ async def test_remove_clears_up_after_a_hand_that_left_a_job_in_several_states(q
     assert (await keyspace(queue)).keys() == {"ids", "job:types", "email:jobs"}
 
 
+# cancel, retry and remove, of many
+
+
+@pytest.mark.parametrize(
+    ("verb", "fits", "ends"),
+    [
+        ("cancel", {"delayed", "inactive", "ours"}, {"delayed": "failed", "inactive": "failed", "ours": "active"}),
+        ("retry", {"complete", "failed"}, {"complete": "inactive", "failed": "inactive"}),
+        ("remove", {"delayed", "inactive", "complete", "failed"}, dict.fromkeys(STANDINGS)),
+    ],
+)
+async def test_one_verb_is_for_those_of_many_that_it_fits(
+    queue: Queue, clock: Clock, verb: Any, fits: set[str], ends: dict[str, str | None]
+) -> None:
+    # Those that are brought to an end are taken from a queue in which nobody else waits.
+    places = ["complete", "failed", "ours", "delayed", "inactive"]
+    for place in places[:2]:
+        await standing(queue, clock, place)
+    await queue.create("email")
+    await a_lease(queue, token="worker1.1")
+    for place in places[3:]:
+        await standing(queue, clock, place)
+    before = dict(zip(places, await queue.jobs.states([1, 2, 3, 4, 5]), strict=True))
+
+    done = await queue.lifecycle.many(verb, [1, 2, 3, 4, 5, 99])
+
+    assert done == len(fits)
+    after = dict(zip(places, await queue.jobs.states([1, 2, 3, 4, 5]), strict=True))
+    assert after == before | {place: ends[place] for place in fits}
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "remove"])
+async def test_many_in_one_state_are_asked_for_and_none_in_another(queue: Queue, clock: Clock, verb: Any) -> None:
+    await standing(queue, clock, "complete")
+    await standing(queue, clock, "failed")
+    await standing(queue, clock, "delayed")
+    await standing(queue, clock, "inactive")
+    wanted = {"cancel": State.DELAYED, "retry": State.COMPLETE, "remove": State.INACTIVE}[verb]
+
+    assert await queue.lifecycle.many(verb, [1, 2, 3, 4], wanted) == 1
+
+    before = [State.COMPLETE, State.FAILED, State.DELAYED, State.INACTIVE]
+    states = await queue.jobs.states([1, 2, 3, 4])
+    assert [was for was, now in zip(before, states, strict=True) if was is not now] == [wanted]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "remove"])
+async def test_a_job_that_is_named_twice_counts_once(queue: Queue, clock: Clock, wire: Wire, verb: Any) -> None:
+    await standing(queue, clock, "failed" if verb == "retry" else "inactive")
+    await wire.take()
+
+    assert await queue.lifecycle.many(verb, [1, 1, 1]) == 1
+
+    assert len(await wire.take()) == 1
+
+
+async def test_of_many_with_one_key_only_the_first_runs_again(queue: Queue) -> None:
+    for _ in range(3):
+        await queue.create("email", unique="key")
+        await queue.lifecycle.fail(await a_lease(queue), "no", wait_ms=None)
+
+    assert await queue.lifecycle.many("retry", [1, 2, 3]) == 1
+
+    assert await queue.jobs.states([1, 2, 3]) == [State.INACTIVE, State.FAILED, State.FAILED]
+    assert await queue.jobs.find(["key"]) == [1]
+
+
+# prune
+
+
+async def ended_one_after_the_other(
+    queue: Queue, clock: Clock, number: int, *, failed: bool = False, **asked: Any
+) -> None:
+    """So many jobs that have ended, a second apart."""
+    for n in range(number):
+        await queue.create("email", {"n": n}, **asked)
+        lease = await a_lease(queue, token=f"t.{n}")
+        await (queue.lifecycle.fail(lease, "no", wait_ms=None) if failed else queue.lifecycle.complete(lease, {"n": n}))
+        clock.advance(seconds=1)
+
+
+@pytest.mark.parametrize("state", [State.COMPLETE, State.FAILED])
+@pytest.mark.parametrize("kept", [Kept(count=2), Kept(age=timedelta(seconds=2))], ids=["count", "age"])
+async def test_what_is_beyond_the_count_or_the_age_is_removed_oldest_end_first(
+    queue: Queue, clock: Clock, wire: Wire, state: Any, kept: Kept
+) -> None:
+    # The last one was the first to be created.
+    late = await queue.create("email", delay=timedelta(seconds=4))
+    await ended_one_after_the_other(queue, clock, 4, failed=state is State.FAILED)
+    await _end_as(state, queue, await a_lease(queue))
+    clock.advance(ms=999)
+    await queue.steering.retain(state, kept)
+    await wire.take()
+
+    assert await queue.lifecycle.prune() == 3
+
+    left = {late.id, 5}
+    assert set(await queue.jobs.ids(state)) == left
+    assert await wire.take() == [event(job_id, "remove", "email") for job_id in (2, 3, 4)]
+    assert await queue.lifecycle.prune() == 0
+
+
+async def _end_as(state: State, queue: Queue, lease: Lease) -> None:
+    if state is State.COMPLETE:
+        await queue.lifecycle.complete(lease)
+    else:
+        await queue.lifecycle.fail(lease, "no", wait_ms=None)
+
+
+async def test_a_pruned_job_leaves_nothing_behind(valkey: Valkey, prefix: str, clock: Clock) -> None:
+    async with Queue.open(valkey.url, prefix=prefix, clock=clock, search=("title",)) as queue:
+        await queue.create("email", {"title": "one two"}, unique="key")
+        lease = await a_lease(queue)
+        await queue.lifecycle.log(lease, "line")
+        await queue.lifecycle.complete(lease)
+        await queue.steering.retain(State.COMPLETE, Kept(count=0))
+
+        assert await queue.lifecycle.prune() == 1
+
+        assert (await keyspace(queue)).keys() == {"ids", "job:types", "stats:work-time", "retention"}
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["complete", "failed"])
+async def test_retention_is_held_as_jobs_end(queue: Queue, clock: Clock, failed: bool) -> None:
+    await queue.steering.retain(State.COMPLETE, Kept(count=3))
+    await queue.steering.retain(State.FAILED, Kept(count=3))
+
+    await ended_one_after_the_other(queue, clock, 10, failed=failed)
+
+    assert await queue.jobs.ids(State.FAILED if failed else State.COMPLETE) == [8, 9, 10]
+
+
+async def test_a_backlog_is_pruned_faster_than_it_grows(queue: Queue, clock: Clock) -> None:
+    await ended_one_after_the_other(queue, clock, 10)
+    await queue.steering.retain(State.COMPLETE, Kept(count=2))
+
+    await ended_one_after_the_other(queue, clock, 8)
+
+    assert len(await queue.jobs.ids(State.COMPLETE)) == 2
+
+
+async def test_an_ending_that_is_refused_prunes_nothing(queue: Queue, clock: Clock) -> None:
+    await ended_one_after_the_other(queue, clock, 3)
+    await queue.create("email")
+    lease = await a_lease(queue)
+    await queue.lifecycle.release(lease)
+    await queue.steering.retain(State.COMPLETE, Kept(count=0))
+    await queue.steering.retain(State.FAILED, Kept(count=0))
+
+    for end in (queue.lifecycle.complete(lease), queue.lifecycle.fail(lease, "no", wait_ms=None)):
+        with pytest.raises(LeaseLost):
+            await end
+
+    assert await queue.jobs.ids(State.COMPLETE) == [1, 2, 3]
+
+
+async def test_living_jobs_are_never_pruned(queue: Queue, clock: Clock) -> None:
+    await ended_one_after_the_other(queue, clock, 1)
+    await queue.retry(1)
+    for place in ("delayed", "inactive"):
+        await standing(queue, clock, place)
+    for state in (State.COMPLETE, State.FAILED):
+        await queue.steering.retain(state, Kept(count=0, age=timedelta(milliseconds=1)))
+    clock.advance(seconds=9999)
+
+    assert await queue.lifecycle.prune() == 0
+
+    assert (await queue.jobs.counts())[State.INACTIVE] == 2
+
+
+async def test_the_outcome_of_a_pruned_job_can_be_asked_for_as_long_as_it_is_kept(queue: Queue, clock: Clock) -> None:
+    kept = {"keep_outcome": timedelta(minutes=5)}
+    await ended_one_after_the_other(queue, clock, 1, **kept)
+    await ended_one_after_the_other(queue, clock, 1, failed=True, **kept)
+    for state in (State.COMPLETE, State.FAILED):
+        await queue.steering.retain(state, Kept(count=0))
+
+    assert await queue.lifecycle.prune() == 2
+
+    assert await queue.result(1) == {"n": 0}
+    with pytest.raises(JobFailed) as failure:
+        await queue.result(2)
+    assert failure.value.error == "no"
+
+
+async def test_junk_among_the_ended_stops_no_pruning(queue: Queue, clock: Clock) -> None:
+    await ended_one_after_the_other(queue, clock, 3)
+    await queue.redis.delete(queue.keys.job(2))
+    await queue.redis.zadd(queue.keys.ended("complete"), {"junk": 0, "02|99": 1})
+    await queue.steering.retain(State.COMPLETE, Kept(count=1))
+
+    await queue.lifecycle.prune()
+
+    assert (await keyspace(queue))["ended:complete"].keys() == {"01|3"}
+    assert await queue.jobs.ids(State.COMPLETE) == [3]
+
+
+@pytest.mark.parametrize("text", ["", "junk", "5", "-1 -1", " ", "1e3 "])
+async def test_a_retention_that_nobody_can_read_keeps_everything(queue: Queue, clock: Clock, text: str) -> None:
+    await ended_one_after_the_other(queue, clock, 2)
+    await queue.redis.hset(queue.keys.retention, "complete", text)
+
+    assert await queue.lifecycle.prune() == 0
+
+
 # What the table does not allow
 
 STARTS: dict[str, set[str]] = {
@@ -961,7 +1532,7 @@ async def _is_claimed(queue: Queue, lease: Lease) -> bool:
 
 
 async def _is_renewed(queue: Queue, lease: Lease) -> bool:
-    return await queue.lifecycle.renew([lease], LEASE) != [lease]
+    return await queue.lifecycle.renew([lease], LEASE) == ["ok"]
 
 
 async def _is_rescued(queue: Queue, lease: Lease) -> bool:
@@ -970,7 +1541,7 @@ async def _is_rescued(queue: Queue, lease: Lease) -> bool:
 
 async def _is_made_by_a_schedule(queue: Queue, lease: Lease) -> bool:
     """There is no such schedule, or it is past this instant."""
-    return await queue.lifecycle.recur("daily", T0, None, NewJob(type="email")) is not None
+    return await queue.lifecycle.recur("daily", "{}", T0, None, NewJob(type="email")) is not None
 
 
 async def _is_repaired(queue: Queue, lease: Lease) -> bool:
@@ -1078,7 +1649,7 @@ async def test_a_full_redis_lets_running_jobs_go_on_and_end(own_valkey: Valkey) 
         completed, failed, put_off, released, going_on = claimed.leases
         await queue.redis.config_set("maxmemory", 1)
 
-        assert await queue.lifecycle.renew(claimed.leases, LEASE) == []
+        assert await queue.lifecycle.renew(claimed.leases, LEASE) == ["ok"] * 5
         await queue.lifecycle.progress(going_on, 50)
         await queue.lifecycle.log(going_on, "still here")
         await queue.lifecycle.complete(completed, {"ok": True})
@@ -1111,7 +1682,7 @@ async def test_a_full_redis_refuses_new_jobs_and_nothing_of_them_is_written(own_
 @pytest.fixture
 async def redis(valkey: Valkey) -> Any:
     """A hand that knows no manners."""
-    async with Redis.from_url(valkey.url, decode_responses=True) as redis:
+    async with Redis.from_url(valkey.direct, decode_responses=True) as redis:
         yield redis
 
 
@@ -1282,6 +1853,24 @@ async def test_what_only_tells_of_a_job_cannot_stop_its_ending(queue: Queue, red
 
     counts = await queue.jobs.counts()
     assert (counts[State.FAILED], counts[State.COMPLETE], counts[State.ACTIVE]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("name", ["email:jobs", "email:wake", "email:starts", "wake", "history:minute:29924146"])
+async def test_what_only_hints_can_be_anything_and_jobs_go_their_way(
+    queue: Queue, redis: Redis, clock: Clock, name: str
+) -> None:
+    await queue.steering.limit("email", Limit(rate=5, per=timedelta(seconds=1), concurrency=2))
+    await redis.delete(f"{queue.keys.prefix}:{name}")
+    await redis.hset(f"{queue.keys.prefix}:{name}", "junk", "junk")
+
+    await queue.create("email", attempts=2)
+    await queue.create("email", delay=timedelta(seconds=1))
+    await queue.lifecycle.fail(await a_lease(queue), "no", wait_ms=0)
+    clock.advance(seconds=1)
+    for _ in range(2):
+        await queue.lifecycle.complete(await a_lease(queue))
+
+    assert (await queue.jobs.counts())[State.COMPLETE] == 2
 
 
 async def test_what_stands_under_the_id_of_a_job_but_is_none_is_unreadable(queue: Queue, redis: Redis) -> None:

@@ -1,7 +1,15 @@
 """Random walks through the lifecycle on a real server, beside a model in plain Python: after every step the two agree.
 
-`RMINDR_MODEL_WALKS=2000 pytest tests/queue/test_model.py` walks that often, differently each time; without it, CI's walks are
-the same ones every time. I1, I2 … are the invariants of RELIABILITY §3.
+`RMINDR_MODEL_WALKS=200 pytest tests/queue/test_model.py` walks that often, fifty steps each, differently each time; without
+it, CI's walks are the same ones every time. The numbers are those that the assertions below name:
+
+    I1   a job stands in the sets of its one state, and in no other         I6   a write with an old lease changes nothing
+    I2   every member has a hash, every hash is a member                    I12  every attempt is given the same data
+    I3   scores are those of KUE A4, members are zids                       I13  said twice is said once
+    I4   there are as many tokens as waiting jobs                           I14  created ≤ started ≤ ended ≤ updated ≤ now
+    I5   one lease at a time is good for a job                              I15  counters shown are members counted
+    I11  no more attempts than allowed                                      I16  an id is never given again
+    I21  from wherever a walk has come, a fair worker brings everything to its end
 """
 
 from __future__ import annotations
@@ -27,19 +35,36 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from rmindr.queue import JobExists, JobNotFound, Lease, LeaseLost, NewJob, Refused, State, WrongState
+from rmindr.queue import (
+    JobExists,
+    JobNotFound,
+    Kept,
+    Lease,
+    LeaseLost,
+    Limit,
+    NewJob,
+    Refused,
+    State,
+    WrongState,
+)
 from rmindr.queue.connections import connect
+from rmindr.queue.job import UNLIMITED, from_ms
 from rmindr.queue.keys import Keys, zid
 from rmindr.queue.lifecycle import LOSSES_ALLOWED, Lifecycle
 from rmindr.queue.queue import Queue
 from tests.conftest import Clock
 from tests.queue.scenery import keyspace
+from tests.redises import reached_by
 from tests.servers import Valkey
 
 WALKS = int(os.environ.get("RMINDR_MODEL_WALKS", 0))
 LEASE_MS = 60_000
 TYPES = ("email", "e:mail 100%")
 KEYS = ("a", "b")
+ENDED = (State.COMPLETE, State.FAILED)
+SCHEDULE = "daily"
+# As long as a walk can last by the server's clock, which is what makes keys expire.
+PERIODS_MS = (30_000, 60_000)
 
 types = st.sampled_from(TYPES)
 priorities = st.sampled_from([0, 0, 10, -10, -2.5])
@@ -62,8 +87,12 @@ class Modelled:
     ttl: int | None = None
     key: str | None = None
     removed_when_complete: bool = False
+    removed_when_failed: bool = False
     attempts: int = 0
     losses: int = 0
+    cancelled: bool = False
+    ended_at: int = 0
+    data: int = 0
     token: str | None = None
     lease_ends: int = 0
     ttl_ends: int = 0
@@ -74,7 +103,7 @@ class Modelled:
 
     @property
     def living(self) -> bool:
-        return self.state not in (State.COMPLETE, State.FAILED)
+        return self.state not in ENDED
 
     @property
     def score(self) -> float:
@@ -100,12 +129,20 @@ class Walk(RuleBasedStateMachine):
         self.leases: list[Lease] = []
         self.keys_held: dict[str, int] = {}
         self.tokens = 0
+        # "" stands for all types.
+        self.paused: set[str] = set()
+        self.limits: dict[str, Limit] = {}
+        # When the last runs of a type began, newest first.
+        self.starts: dict[str, list[int]] = {type: [] for type in TYPES}
+        self.kept: dict[State, Kept] = {}
+        self.next_instant: int | None = None
 
     @initialize()
     def open(self) -> None:
         prefix = f"m{secrets.token_hex(4)}"
         self.redis: Redis = self.run(self._connected())
-        self.queue = Queue(self.redis, self.url, Keys(prefix), self.clock)
+        keys = Keys(prefix, cluster=reached_by() == "cluster")
+        self.queue = Queue(self.redis, self.url, keys, self.clock)
         self.lifecycle: Lifecycle = self.queue.lifecycle
         self.keys: Keys = self.queue.keys
 
@@ -114,6 +151,7 @@ class Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):
+            self._everything_comes_to_its_end()
             self.run(self._delete_everything())
             self.run(self.queue.lifecycle.aclose())
             self.run(self.redis.aclose())
@@ -134,9 +172,16 @@ class Walk(RuleBasedStateMachine):
     def move(self, job: Modelled, state: State, **changes: Any) -> None:
         if job.state is State.ACTIVE and state is not State.ACTIVE:
             changes["token"] = None
-        self.jobs[job.id] = replace(job, state=state, **changes)
-        if state in (State.COMPLETE, State.FAILED):
+        if state in ENDED:
+            changes["ended_at"] = self.clock.ms
             self.free(job)
+        self.jobs[job.id] = replace(job, state=state, **changes)
+
+    def fail_for_good(self, job: Modelled, **changes: Any) -> State:
+        self.move(job, State.FAILED, **changes)
+        if job.removed_when_failed:
+            del self.jobs[job.id]
+        return State.FAILED
 
     def free(self, job: Modelled) -> None:
         if job.key and self.keys_held.get(job.key) == job.id:
@@ -144,9 +189,9 @@ class Walk(RuleBasedStateMachine):
 
     def end_run(self, job: Modelled, wait_ms: int | None, **changes: Any) -> State:
         attempts = min(job.attempts + 1, job.max_attempts)
-        if wait_ms is None or attempts >= job.max_attempts:
-            self.move(job, State.FAILED, attempts=attempts, **changes)
-        elif wait_ms == 0:
+        if wait_ms is None or attempts >= job.max_attempts or job.cancelled:
+            return self.fail_for_good(job, attempts=attempts, **changes)
+        if wait_ms == 0:
             self.move(job, State.INACTIVE, attempts=attempts, **changes)
         else:
             due = self.clock.ms + wait_ms
@@ -164,21 +209,67 @@ class Walk(RuleBasedStateMachine):
         waiting = [job for job in self.jobs.values() if (job.state, job.type) == (State.INACTIVE, type)]
         return sorted(waiting, key=lambda job: (job.priority, job.zid))
 
+    def allowed(self, type: str) -> int | None:
+        """How many of a type may start now; None where nothing limits it."""
+        limit = self.limits.get(type)
+        if limit is None:
+            return None
+        most = []
+        if limit.concurrency is not None:
+            active = sum((job.state, job.type) == (State.ACTIVE, type) for job in self.jobs.values())
+            most.append(limit.concurrency - active)
+        if limit.rate is not None:
+            begun = self.clock.ms - limit.per // timedelta(milliseconds=1)
+            self.starts[type] = [start for start in self.starts[type] if start > begun]
+            most.append(limit.rate - len(self.starts[type]))
+        return max(0, min(most))
+
+    def take(self, type: str, count: int, token: str) -> tuple[list[Modelled], int | None]:
+        """What a claim takes of one type; and when its limit has room again, where that is what stops it."""
+        if self.paused & {"", type}:
+            return [], None
+        most = self.allowed(type)
+        taken = self.waiting(type)[: count if most is None else min(count, most)]
+        for job in taken:
+            ends = {"lease_ends": self.clock.ms + LEASE_MS, "ttl_ends": self.clock.ms + (job.ttl or 0)}
+            self.move(job, State.ACTIVE, token=token, **ends)
+        limit = self.limits.get(type)
+        if limit is not None and limit.rate is not None:
+            self.starts[type] = ([self.clock.ms] * len(taken) + self.starts[type])[: limit.rate]
+            if self.waiting(type) and len(taken) == most and count >= most and self.starts[type]:
+                return taken, self.starts[type][-1] + limit.per // timedelta(milliseconds=1)
+        return taken, None
+
+    def prune(self, state: State, most: int) -> int:
+        """Oldest end first: what is beyond the count, else what is beyond the age."""
+        kept = self.kept.get(state, Kept())
+        ended = sorted((job.ended_at, job.zid, job.id) for job in self.jobs.values() if job.state is state)
+        over = ended[: min(len(ended) - kept.count, most)] if kept.count is not None and len(ended) > kept.count else []
+        if not over and kept.age is not None:
+            oldest = self.clock.ms - kept.age // timedelta(milliseconds=1)
+            over = [each for each in ended if each[0] <= oldest][:most]
+        for _, _, job_id in over:
+            del self.jobs[job_id]
+        return len(over)
+
     def held_by(self, lease: Lease) -> Modelled | None:
         job = self.jobs.get(lease.job.id)
         return job if job is not None and job.state is State.ACTIVE and job.token == lease.token else None
 
     def some_lease(self, number: int) -> Lease:
-        """Any lease there ever was: most of them are of runs that have ended, or of jobs that are gone."""
-        return self.leases[-1 - number % len(self.leases)]
+        """A lease that holds its job, where there is one; every third time any there ever was, of runs that have ended."""
+        held = [lease for lease in self.leases if self.held_by(lease) is not None]
+        some = held if held and number % 3 else self.leases
+        return some[-1 - number % len(some)]
 
-    def some_id(self, number: int) -> int:
-        """The id of a job, now and then of one that is gone."""
-        ids = [*self.jobs, *self.given[:2]]
-        return ids[number % len(ids)]
+    def some_id(self, number: int, *states: State) -> int:
+        """The id of a job, mostly in one of these states; now and then of one that is gone."""
+        ids = [job.id for job in self.jobs.values() if job.state in states] if number % 4 else []
+        ids = ids or [*self.jobs, *self.given[:2]]
+        return ids[number // 4 % len(ids)]
 
     def refused(self, call: Awaitable[Any], error: type[Refused]) -> None:
-        """I6: a refusal is of the right kind, and changes nothing."""
+        """I6 and I13: a refusal is of the right kind, and changes nothing."""
         before = self.run(keyspace(self.queue))
         with pytest.raises(Refused) as refusal:
             self.run(call)
@@ -191,14 +282,22 @@ class Walk(RuleBasedStateMachine):
     # The rules, in order of life
 
     @rule(
-        type=types, priority=priorities, delay=waits_ms, attempts=st.integers(1, 4), ttl=ttls_ms, gone=st.booleans(),
-        key=st.sampled_from([None, None, *KEYS]),
+        type=types, priority=priorities, delay=waits_ms, attempts=st.none() | st.integers(1, 4), ttl=ttls_ms,
+        gone=st.sampled_from([None, None, *ENDED]), key=st.sampled_from([None, None, *KEYS]),
     )  # fmt: skip
     def create(
-        self, type: str, priority: float, delay: int, attempts: int, ttl: int | None, gone: bool, key: str | None
+        self,
+        type: str,
+        priority: float,
+        delay: int,
+        attempts: int | None,
+        ttl: int | None,
+        gone: State | None,
+        key: str | None,
     ) -> None:
         new = NewJob(
-            type=type, priority=priority, delay=timedelta(milliseconds=delay), attempts=attempts, remove_on_complete=gone,
+            type=type, data=len(self.given), priority=priority, delay=timedelta(milliseconds=delay), attempts=attempts,
+            remove_on_complete=gone is State.COMPLETE, remove_on_failure=gone is State.FAILED,
             ttl=timedelta(milliseconds=ttl) if ttl else None, unique=key,
         )  # fmt: skip
 
@@ -208,16 +307,56 @@ class Walk(RuleBasedStateMachine):
             assert (job.id, made) == (holder, False)
             return
         assert made
-        assert job.id > max(self.given, default=0), "I16: an id is never reused"
-        self.given.append(job.id)
-        self.jobs[job.id] = Modelled(
-            id=job.id, type=type, state=State.DELAYED if delay else State.INACTIVE, priority=priority, max_attempts=attempts,
-            promote_at=self.clock.ms + delay, delay=delay or None, ttl=ttl, key=key, removed_when_complete=gone,
-        )  # fmt: skip
+        self.made(job.id, new)
         if key:
             self.keys_held[key] = job.id
             again, made = self.run(self.lifecycle.create(new))
             assert (again, made) == (job, False), "I13: create by key, twice"
+
+    @rule(type=types, times=st.integers(2, 4))
+    def create_many(self, type: str, times: int) -> None:
+        news = [NewJob(type=type, data=len(self.given), priority=0)] * times
+        for job, _ in self.run(self.lifecycle.create_many(news)):
+            self.made(job.id, news[0])
+
+    def made(self, job_id: int, new: NewJob) -> None:
+        """A job that the model knows from now on."""
+        assert job_id > max(self.given, default=0), "I16: an id is never reused"
+        assert isinstance(new.priority, int | float)
+        delay, ttl = (
+            each // timedelta(milliseconds=1) if isinstance(each, timedelta) else 0 for each in (new.delay, new.ttl)
+        )
+        self.given.append(job_id)
+        self.jobs[job_id] = Modelled(
+            id=job_id, type=new.type, state=State.DELAYED if delay else State.INACTIVE, priority=new.priority,
+            max_attempts=UNLIMITED if new.attempts is None else new.attempts, promote_at=self.clock.ms + delay,
+            delay=delay or None, ttl=ttl or None, key=new.unique, removed_when_complete=new.remove_on_complete,
+            removed_when_failed=new.remove_on_failure, data=new.data,
+        )  # fmt: skip
+
+    @rule(wait=waits_ms)
+    def schedule(self, wait: int) -> None:
+        self.next_instant = self.clock.ms + wait
+        self.run(self.redis.hset(self.keys.schedule(SCHEDULE), "is", "{}"))
+        self.run(self.redis.zadd(self.keys.schedules, {SCHEDULE: self.next_instant}))
+
+    @rule(type=types, late=st.sampled_from([0, 0, 1]), following=st.none() | waits_ms, passes=st.booleans())
+    def recur(self, type: str, late: int, following: int | None, passes: bool) -> None:
+        instant = (self.next_instant or self.clock.ms) + late
+        further = self.clock.ms + following if following else None
+        new = NewJob(type=type, data=len(self.given), priority=0, schedule=(SCHEDULE, from_ms(instant)))
+
+        job_id = self.run(self.lifecycle.recur(SCHEDULE, "{}", instant, further, None if passes else new))
+
+        if instant == self.next_instant:
+            self.next_instant = further
+            if not passes:
+                assert job_id is not None
+                self.made(job_id, new)
+        else:
+            assert job_id is None
+        if instant != further:
+            assert self.run(self.lifecycle.recur(SCHEDULE, "{}", instant, further, new)) is None, "I13"
 
     @rule()
     def promote(self) -> None:
@@ -229,7 +368,7 @@ class Walk(RuleBasedStateMachine):
         self.tokens += 1
         asked = dict(zip(TYPES, wanted, strict=True))
         claim: dict[str, Any] = {
-            "token": f"token {self.tokens}",
+            "token": f"w{self.tokens % 3}.{self.tokens}",
             "lease": timedelta(milliseconds=LEASE_MS),
             "worker": "w",
         }
@@ -237,13 +376,17 @@ class Walk(RuleBasedStateMachine):
         claimed = self.run(self.lifecycle.claim(asked, **claim))
 
         self.promote_due()
-        taken = [job for type, count in asked.items() for job in self.waiting(type)[:count]]
+        taken: list[Modelled] = []
+        instants = [job.promote_at for job in self.jobs.values() if job.state is State.DELAYED]
+        for type, count in asked.items():
+            of_type, room_at = self.take(type, count, claim["token"])
+            taken += of_type
+            instants += [room_at] if room_at is not None else []
         assert [lease.job.id for lease in claimed.leases] == [job.id for job in taken]
-        for job in taken:
-            ends = {"lease_ends": self.clock.ms + LEASE_MS, "ttl_ends": self.clock.ms + (job.ttl or 0)}
-            self.move(job, State.ACTIVE, token=claim["token"], **ends)
-        due = [job.promote_at - self.clock.ms for job in self.jobs.values() if job.state is State.DELAYED]
-        assert claimed.next_due_in == (timedelta(milliseconds=min(due)) if due else None)
+        assert [lease.job.data for lease in claimed.leases] == [job.data for job in taken], "I12"
+        looks = [timedelta(milliseconds=instant - self.clock.ms) for instant in instants]
+        assert claimed.next_due_in == (min(looks) if looks else None)
+        assert {type for type in TYPES if self.paused & {"", type}} <= claimed.barred
         self.leases += claimed.leases
         again = self.run(self.lifecycle.claim(asked, again=True, **claim))
         assert {lease.job.id for lease in again.leases} == {job.id for job in taken}, "I13: a lost answer, given again"
@@ -253,9 +396,12 @@ class Walk(RuleBasedStateMachine):
     def renew(self, picks: list[int]) -> None:
         leases = [self.some_lease(number) for number in picks]
 
-        lost = self.run(self.lifecycle.renew(leases, timedelta(milliseconds=LEASE_MS)))
+        replies = self.run(self.lifecycle.renew(leases, timedelta(milliseconds=LEASE_MS)))
 
-        assert lost == [lease for lease in leases if self.held_by(lease) is None]
+        held = [self.held_by(lease) for lease in leases]
+        gone = ["lost" if lease.job.id in self.jobs else "missing" for lease in leases]
+        kept = ["cancelled" if job is not None and job.cancelled else "ok" for job in held]
+        assert replies == [kept[n] if held[n] is not None else gone[n] for n in range(len(leases))]
         for lease in leases:
             if (job := self.held_by(lease)) is not None:
                 self.move(job, State.ACTIVE, lease_ends=self.clock.ms + LEASE_MS)
@@ -279,9 +425,7 @@ class Walk(RuleBasedStateMachine):
         lease = self.some_lease(pick)
         if (job := self.held_by(lease)) is not None:
             self.run(self.lifecycle.complete(lease, {"ok": True}))
-            self.move(job, State.COMPLETE, attempts=min(job.attempts + 1, job.max_attempts))
-            if job.removed_when_complete:
-                del self.jobs[job.id]
+            self.end_well(job)
         self.refused(self.lifecycle.complete(lease), self._lost(lease))
 
     @precondition(lambda self: self.leases)
@@ -291,6 +435,8 @@ class Walk(RuleBasedStateMachine):
         if (job := self.held_by(lease)) is not None:
             state = self.run(self.lifecycle.fail(lease, "no", wait_ms=wait))
             assert state is self.end_run(job, wait)
+            if state is State.FAILED:
+                self.prune(State.FAILED, 2)
         self.refused(self.lifecycle.fail(lease, "no", wait_ms=wait), self._lost(lease))
 
     @precondition(lambda self: self.leases)
@@ -299,9 +445,37 @@ class Walk(RuleBasedStateMachine):
         lease = self.some_lease(pick)
         if (job := self.held_by(lease)) is not None:
             state = self.run(self.lifecycle.release(lease, timedelta(milliseconds=wait)))
-            self.move(job, State.DELAYED, promote_at=self.clock.ms + wait) if wait else self.move(job, State.INACTIVE)
-            assert state is self.jobs[job.id].state
+            if job.cancelled:
+                assert state is self.end_run(job, None)
+            else:
+                # The walk's own instant: without a wait, it is due now.
+                self.move(
+                    job,
+                    State.DELAYED if wait else State.INACTIVE,
+                    **({"promote_at": self.clock.ms + wait} if wait else {}),
+                )
+                assert state is self.jobs[job.id].state
         self.refused(self.lifecycle.release(lease), self._lost(lease))
+
+    @rule(succeed=st.booleans(), ms=st.sampled_from([0, 500]))
+    def end_all(self, succeed: bool, ms: int) -> None:
+        """Whatever is in hand ends, one after the other."""
+        for lease in [lease for lease in self.leases if self.held_by(lease) is not None]:
+            job = self.jobs[lease.job.id]
+            if succeed:
+                self.run(self.lifecycle.complete(lease))
+                self.end_well(job)
+            else:
+                state = self.run(self.lifecycle.fail(lease, "no", wait_ms=None))
+                assert state is self.end_run(job, None)
+                self.prune(State.FAILED, 2)
+            self.clock.advance(ms=ms)
+
+    def end_well(self, job: Modelled) -> None:
+        self.move(job, State.COMPLETE, attempts=min(job.attempts + 1, job.max_attempts), cancelled=False)
+        if job.removed_when_complete:
+            del self.jobs[job.id]
+        self.prune(State.COMPLETE, 2)
 
     def _lost(self, lease: Lease) -> type[Refused]:
         return LeaseLost if lease.job.id in self.jobs else JobNotFound
@@ -340,7 +514,7 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.given)
     @rule(pick=numbers, priority=st.none() | priorities, delay=st.none() | waits_ms)
     def update(self, pick: int, priority: float | None, delay: int | None) -> None:
-        job_id = self.some_id(pick)
+        job_id = self.some_id(pick, State.DELAYED, State.INACTIVE)
         job = self.jobs.get(job_id)
         wait = timedelta(milliseconds=delay) if delay is not None else None
         if job is None or job.state not in (State.DELAYED, State.INACTIVE):
@@ -356,10 +530,59 @@ class Walk(RuleBasedStateMachine):
         self.move(job, job.state if delay is None else State.DELAYED if delay else State.INACTIVE, **changes)
         assert state is self.jobs[job_id].state
 
+    @precondition(lambda self: self.jobs)
+    @rule(pick=numbers)
+    def repair(self, pick: int) -> None:
+        """A Kue has died between two writes: the job is missing in one of its sets, until somebody mends it."""
+        job = self.jobs.get(self.some_id(pick, *ENDED)) or next(iter(self.jobs.values()))
+        updated_at = self.run(self.redis.hget(self.keys.job(job.id), "updated_at"))
+        assert self.run(self.lifecycle.repair({job.id: updated_at})) == {job.id: "whole"}
+        places = [self.keys.jobs, self.keys.in_state(job.state), self.keys.of_type(job.type, job.state)]
+        if job.state is State.COMPLETE or (job.state is State.FAILED and job.attempts >= job.max_attempts):
+            places.append(self.keys.ended(job.state))
+        self.run(self.redis.zrem(places[pick % len(places)], job.zid))
+
+        assert self.run(self.lifecycle.repair({job.id: updated_at})) == {job.id: "repaired"}
+
+        if job.state in ENDED:
+            self.move(job, job.state)
+        if job.state is State.ACTIVE:
+            self.move(job, State.ACTIVE, lease_ends=self.clock.ms, ttl_ends=self.clock.ms + (job.ttl or 0))
+
+    def cancelled_by_model(self, job: Modelled) -> bool:
+        """Whether the job can be called off; then it is."""
+        if not job.living:
+            return False
+        if job.state is State.ACTIVE:
+            self.move(job, State.ACTIVE, cancelled=True)
+        else:
+            self.fail_for_good(job)
+        return True
+
+    @precondition(lambda self: self.given)
+    @rule(pick=numbers)
+    def cancel(self, pick: int) -> None:
+        job_id = self.some_id(pick, State.ACTIVE)
+        job = self.jobs.get(job_id)
+        if job is None or not job.living:
+            self.refused(self.lifecycle.cancel(job_id), self.unfit(job_id))
+            return
+        told = State.ACTIVE if job.state is State.ACTIVE else State.FAILED
+        assert self.run(self.lifecycle.cancel(job_id)) is told
+        assert self.cancelled_by_model(job)
+
+    def retried_by_model(self, job: Modelled) -> bool:
+        if job.living or (job.key and self.keys_held.get(job.key, job.id) != job.id):
+            return False
+        self.move(job, State.INACTIVE, losses=0, cancelled=False, promote_at=self.clock.ms)
+        if job.key:
+            self.keys_held[job.key] = job.id
+        return True
+
     @precondition(lambda self: self.given)
     @rule(pick=numbers)
     def retry(self, pick: int) -> None:
-        job_id = self.some_id(pick)
+        job_id = self.some_id(pick, *ENDED)
         job = self.jobs.get(job_id)
         if job is None or job.living:
             self.refused(self.lifecycle.retry(job_id), self.unfit(job_id))
@@ -367,10 +590,15 @@ class Walk(RuleBasedStateMachine):
             self.refused(self.lifecycle.retry(job_id), JobExists)
         else:
             assert self.run(self.lifecycle.retry(job_id)) is State.INACTIVE
-            self.move(job, State.INACTIVE, losses=0)
-            if job.key:
-                self.keys_held[job.key] = job_id
+            assert self.retried_by_model(job)
             self.refused(self.lifecycle.retry(job_id), WrongState)
+
+    def removed_by_model(self, job: Modelled) -> bool:
+        if job.state is State.ACTIVE:
+            return False
+        self.free(job)
+        del self.jobs[job.id]
+        return True
 
     @precondition(lambda self: self.given)
     @rule(pick=numbers)
@@ -381,9 +609,69 @@ class Walk(RuleBasedStateMachine):
             self.refused(self.lifecycle.remove(job_id), self.unfit(job_id))
             return
         self.run(self.lifecycle.remove(job_id))
-        self.free(job)
-        del self.jobs[job_id]
+        assert self.removed_by_model(job)
         self.refused(self.lifecycle.remove(job_id), JobNotFound)
+
+    @precondition(lambda self: self.given)
+    @rule(
+        verb=st.sampled_from(["cancel", "retry", "remove"]),
+        picks=st.lists(numbers, min_size=1, max_size=5),
+        state=st.none() | st.sampled_from(State),
+    )
+    def many(self, verb: Any, picks: list[int], state: State | None) -> None:
+        by_model = {"cancel": self.cancelled_by_model, "retry": self.retried_by_model, "remove": self.removed_by_model}
+        fits = {"cancel": [State.DELAYED, State.INACTIVE, State.ACTIVE], "retry": ENDED, "remove": ENDED}[verb]
+        ids = [self.some_id(number, *fits) for number in picks]
+
+        done = self.run(self.lifecycle.many(verb, ids, state))
+
+        expected = 0
+        for job_id in dict.fromkeys(ids):
+            job = self.jobs.get(job_id)
+            if job is not None and state in (None, job.state):
+                expected += by_model[verb](job)
+        assert done == expected
+
+    @rule()
+    def prune_by_upkeep(self) -> None:
+        expected = sum(self.prune(state, 200) for state in ENDED)
+        assert self.run(self.lifecycle.prune()) == expected
+
+    # What people decide
+
+    @rule(type=st.sampled_from([None, *TYPES]), paused=st.sampled_from([True, False, False]))
+    def pause(self, type: str | None, paused: bool) -> None:
+        steering = self.queue.steering
+        for _ in range(2):
+            self.run(steering.pause(type) if paused else steering.resume(type))
+        (self.paused.add if paused else self.paused.discard)(type or "")
+        assert self.run(steering.paused()) == ("" in self.paused, sorted(self.paused - {""}))
+
+    @rule(
+        type=types, rate=st.sampled_from([None, 1, 2]), per=st.sampled_from(PERIODS_MS), c=st.sampled_from([None, 1, 2])
+    )
+    def limit(self, type: str, rate: int | None, per: int, c: int | None) -> None:
+        limit = Limit(rate=rate, per=timedelta(milliseconds=per), concurrency=c)
+        self.run(self.queue.steering.limit(type, limit))
+        self.limits[type] = limit
+        if rate is None and c is None:
+            del self.limits[type]
+
+    @rule(
+        state=st.sampled_from(ENDED),
+        count=st.sampled_from([None, 0, 1, 2]),
+        age=st.none() | st.sampled_from([1000, 60_000]),
+    )
+    def retain(self, state: Any, count: int | None, age: int | None) -> None:
+        kept = Kept(count=count, age=timedelta(milliseconds=age) if age else None)
+        self.run(self.queue.steering.retain(state, kept))
+        self.kept[state] = kept
+        assert self.run(self.queue.steering.retention())[state] == kept
+
+    # More often than the others, so that there is something to decide about.
+    create_more = create_still_more = create_many
+    claim_more = claim_still_more = claim
+    end_more = end_all
 
     # What the world does
 
@@ -395,12 +683,17 @@ class Walk(RuleBasedStateMachine):
     def forget_scripts(self) -> None:
         self.run(self.redis.script_flush())
 
-    @precondition(lambda self: len(self.jobs) > 7)
+    @precondition(lambda self: len(self.jobs) > 12)
     @rule()
     def flush(self) -> None:
         self.run(self._delete_everything())
         self.jobs.clear()
         self.keys_held.clear()
+        self.paused.clear()
+        self.limits.clear()
+        self.kept.clear()
+        self.starts = {type: [] for type in TYPES}
+        self.next_instant = None
 
     # What always holds
 
@@ -423,11 +716,14 @@ class Walk(RuleBasedStateMachine):
         hashes = {
             name: fields for name, fields in found.items() if name.startswith("job:") and isinstance(fields, dict)
         }
-        listed: dict[str, set[str]] = {name: set() for name in found if name == "jobs" or name.startswith("jobs:")}
+        listed: dict[str, set[str]] = {
+            name: set() for name in found if name == "jobs" or name.startswith(("jobs:", "ended:"))
+        }
         leased, unique = set(), {}
         for name, job in hashes.items():
             member = zid(int(name.removeprefix("job:")))
-            for place in ("jobs", f"jobs:{job['state']}", f"jobs:{job['type']}:{job['state']}"):
+            ended = (f"ended:{job['state']}",) if job["state"] in ENDED else ()
+            for place in ("jobs", f"jobs:{job['state']}", f"jobs:{job['type']}:{job['state']}", *ended):
                 listed.setdefault(place, set()).add(member)
             if "lease" in job:
                 assert job["state"] == "active"
@@ -456,8 +752,13 @@ class Walk(RuleBasedStateMachine):
             )
             assert fields.get("delay") == (str(job.delay) if job.delay is not None else None)
             assert int(fields["promote_at"]) == job.promote_at
+            assert (int(fields["data"]), "cancelled" in fields) == (job.data, job.cancelled)
             if job.token:
                 assert float(found["leases"][job.zid]) == job.lease_ends
+            if not job.living:
+                assert float(found[f"ended:{job.state}"][job.zid]) == job.ended_at
+        schedules = {SCHEDULE: str(self.next_instant)} if self.next_instant is not None else {}
+        assert found.get("schedules", {}) == schedules
         assert found.get("unique", {}) == {key: str(job_id) for key, job_id in self.keys_held.items()}
 
     def _hints_suffice(self, found: dict[str, Any]) -> None:
@@ -467,7 +768,7 @@ class Walk(RuleBasedStateMachine):
         assert len(found.get("wake", [])) <= 1
 
     def _times_are_in_order(self, found: dict[str, Any]) -> None:
-        """As I14: created ≤ started ≤ failed ≤ updated ≤ now, as far as a job has come in its last run."""
+        """I14, as far as a job has come in its last run."""
         for job in self.jobs.values():
             fields = found[f"job:{job.id}"]
             created, updated = int(fields["created_at"]), int(fields["updated_at"])
@@ -475,6 +776,24 @@ class Walk(RuleBasedStateMachine):
             assert created <= started <= updated <= self.clock.ms
             if job.state is State.FAILED:
                 assert started <= int(fields["failed_at"]) <= updated
+
+    def _everything_comes_to_its_end(self) -> None:
+        """I21: when nobody pauses, limits or schedules any more, a worker and time bring every job to its end, soon."""
+        for type in (None, *TYPES):
+            self.run(self.queue.steering.resume(type))
+        for type in TYPES:
+            self.run(self.queue.steering.limit(type, None))
+        self.run(self.queue.schedules.remove(SCHEDULE))
+        for round in range(4):
+            self.clock.advance(ms=LEASE_MS + 90_000)
+            self.run(self.lifecycle.rescue())
+            claim = self.lifecycle.claim(
+                dict.fromkeys(TYPES, 500), token=f"end.{round}", lease=timedelta(milliseconds=LEASE_MS), worker="w"
+            )
+            for lease in self.run(claim).leases:
+                self.run(self.lifecycle.complete(lease))
+        counts = self.run(self.queue.jobs.counts())
+        assert {state for state, count in counts.items() if count} <= set(ENDED), f"I21: {counts}"
 
 
 def test_the_lifecycle_and_the_model_agree_on_every_walk(valkey: Valkey) -> None:

@@ -30,37 +30,22 @@ from rmindr.queue import (
     State,
 )
 from tests.processes import Process
+from tests.queue.crew import (
+    NEVER,
+    SHORT,
+    Handler,
+    Hands,
+    ended,
+    is_blocked,
+    is_quiet,
+    nothing,
+    the_job,
+    working,
+)
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, a_lease, eventually, keyspace, until
+from tests.redises import a_server
 from tests.servers import Valkey
-
-# Longer than any test: what happens although the tick is this long was told to the worker, not found by looking.
-NEVER: Final = timedelta(hours=1)
-SHORT: Final = timedelta(milliseconds=400)
-
-Handler = Callable[[Job, Context], Awaitable[Any]]
-
-
-@asynccontextmanager
-async def working(
-    queue: Queue, *, grace: timedelta = NEVER, lease: timedelta = NEVER, tick: timedelta = NEVER
-) -> AsyncIterator[asyncio.Task[None]]:
-    """The queue's worker at work; at the end it is told to stop, and has stopped."""
-    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
-        run = group.create_task(queue.run(grace=grace, lease=lease, tick=tick))
-        await until(lambda: queue.worker or run.done())
-        yield run
-        queue.shutdown()
-
-
-async def ended(queue: Queue, *job_ids: int) -> bool:
-    return all(state in (State.COMPLETE, State.FAILED) for state in await queue.jobs.states(job_ids))
-
-
-async def the_job(queue: Queue, job_id: int = 1) -> Job:
-    job = await queue.get(job_id)
-    assert job is not None
-    return job
 
 
 async def worked(queue: Queue, handler: Handler, **asked: Any) -> Job:
@@ -77,38 +62,8 @@ async def worked(queue: Queue, handler: Handler, **asked: Any) -> Job:
     return await the_job(queue, job.id)
 
 
-class Hands:
-    """A handler that keeps its jobs in hand until it is told to let go."""
-
-    def __init__(self) -> None:
-        self.held: list[int] = []
-        self.runs: Counter[int] = Counter()
-        self.most = 0
-        self.cancelled: list[int] = []
-        self._let_go = asyncio.Event()
-
-    async def __call__(self, job: Job, context: Context) -> str:
-        self.held.append(job.id)
-        self.runs[job.id] += 1
-        self.most = max(self.most, len(self.held))
-        try:
-            await self._let_go.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(job.id)
-            raise
-        finally:
-            self.held.remove(job.id)
-        return "done"
-
-    def let_go(self) -> None:
-        self._let_go.set()
-
-
 def more_than(runs: Counter[int], number: int) -> bool:
     return len(runs) > number
-
-
-async def nothing(job: Job, context: Context) -> None: ...
 
 
 # Taking jobs
@@ -261,17 +216,9 @@ async def test_an_idle_worker_is_nearly_silent(own_valkey: Valkey) -> None:
         queue.process("email", nothing)
         async with working(queue):
             await queue.create("email", delay=NEVER)
-            await eventually(lambda: _is_blocked(queue))
-            await queue.redis.config_resetstat()
-            await asyncio.sleep(0.3)
-            stats: Any = await queue.redis.info("commandstats")
+            await eventually(lambda: is_blocked(queue))
 
-    assert stats.get("cmdstat_evalsha", {"calls": 0})["calls"] <= 1
-
-
-async def _is_blocked(queue: Queue) -> bool:
-    clients: Any = await queue.redis.info("clients")
-    return bool(clients["blocked_clients"])
+            await eventually(lambda: is_quiet(queue, "evalsha"))
 
 
 # On time
@@ -296,7 +243,7 @@ async def test_a_worker_that_sleeps_for_a_far_job_is_told_of_a_nearer_one(live_q
     await live_queue.create("email", delay=timedelta(days=1))
 
     async with working(live_queue):
-        await eventually(lambda: _is_blocked(live_queue))
+        await eventually(lambda: is_blocked(live_queue))
         await live_queue.create("email", delay=timedelta(milliseconds=30))
         await eventually(lambda: ended(live_queue, 2))
         await live_queue.update(1, delay=timedelta(milliseconds=30))
@@ -803,7 +750,7 @@ async def test_a_paused_worker_does_not_keep_the_token_that_another_waits_for(va
         for queue in (paused, other):
             queue.process("email", nothing)
         async with working(paused):
-            await eventually(lambda: _is_blocked(paused))
+            await eventually(lambda: is_blocked(paused))
             paused.worker.pause("email")  # type: ignore[union-attr]
             await paused.create("email")
             # Its own sleep was for this type still; what it was woken with, it gives back.
@@ -977,7 +924,7 @@ async def test_cut_connections_cost_no_job_and_double_none(valkey: Valkey, prefi
 
 
 async def test_a_killed_and_restarted_redis_costs_no_job_and_doubles_none() -> None:
-    valkey = Valkey(appendonly=True)
+    valkey = a_server(appendonly=True)
     valkey.start()
     try:
         async with Queue.open(valkey.url, patience=timedelta(milliseconds=500)) as queue:
@@ -1062,7 +1009,7 @@ async def _time(queue: Queue) -> Any:
 
 
 async def test_a_worker_starts_before_its_redis_does() -> None:
-    valkey = Valkey()
+    valkey = a_server()
     try:
         async with Queue.open(valkey.url) as queue:
             queue.process("email", nothing)

@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
+from sqlalchemy import update
 
+from rmindr.database import Database, now
+from rmindr.ledger import reminders, row
 from rmindr.mail.inbox import Inbox
 from rmindr.settings import Settings
 from rmindr.web.app import create_app
@@ -23,6 +27,10 @@ CONFIRMED = {
     "secret_key": "a-key-for-tests-that-nobody-can-guess",
     "mail_from": "Reminders <reminders@example.org>",
 }
+
+
+# An id that nobody was given; always the same, so that tests have the same names in every process that collects them.
+NOBODYS: Final = UUID("01930000-0000-7000-8000-000000000000")
 
 
 @dataclass
@@ -46,6 +54,16 @@ class Site:
     async def see(self, path: str) -> Page:
         """Open a page as a browser does."""
         return Page(await self.client.get(path, headers=BROWSER))
+
+    async def overdue(self, **body: Any) -> dict[str, Any]:
+        """Schedule one by the API, and let its instant pass, a second ago: nothing here races the clock."""
+        made = await self.post(**{"due_at": soon(hours=1)} | body)
+        a_second_ago = now() - 1000
+        database: Database = self.app.state.database
+        async with database.statements() as connection:
+            moved = update(reminders).where(row.id == UUID(made["id"]))
+            await connection.execute(moved.values(due_at=a_second_ago, next_at=a_second_ago))
+        return made
 
     async def stored(self) -> list[dict[str, Any]]:
         """All there is, newest first."""

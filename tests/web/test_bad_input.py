@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -20,7 +19,7 @@ from tests.processes import Process
 from tests.servers import Valkey, free_port
 from tests.stack import answering
 from tests.web.conftest import Serve
-from tests.web.site import BROWSER, Page, Site, a_form, a_reminder, pointers, problem, soon
+from tests.web.site import BROWSER, NOBODYS, Page, Site, a_form, a_reminder, pointers, problem, soon
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -117,7 +116,7 @@ BAD_JSON: dict[str, tuple[dict[str, Any], str]] = {
     "the server's own: status": ({"status": "sent"}, "/status"),
     "the server's own: owner": ({"owner": "eve"}, "/owner"),
     "the server's own: attempt": ({"attempt": 5}, "/attempt"),
-    "the server's own: id": ({"id": str(uuid4())}, "/id"),
+    "the server's own: id": ({"id": str(NOBODYS)}, "/id"),
     "an odd name": ({"a/b~c": 1}, "/a~1b~0c"),
     "an over-long name": ({"n" * 5000: 1}, f"/{'n' * 60}"),
 }
@@ -164,7 +163,7 @@ async def test_thousands_of_unknown_fields_get_no_thousands_of_errors_back(site:
 
 async def test_an_edit_refuses_null(site: Site) -> None:
     for name in ("to", "message", "subject", "due_at", "when", "time_zone", "fold"):
-        said = problem(await site.client.patch(f"/api/reminders/{uuid4()}", json={name: None}), 422)
+        said = problem(await site.client.patch(f"/api/reminders/{NOBODYS}", json={name: None}), 422)
         assert pointers(said) == {f"/{name}"}
         assert "must not be null" in said["detail"]
 
@@ -212,7 +211,7 @@ async def test_a_body_that_is_no_json_is_a_400(site: Site) -> None:
     answers = {}
     for case, body in NO_JSON.items():
         created = await site.client.post("/api/reminders", content=body, headers=JSON)
-        edited = await site.client.patch(f"/api/reminders/{uuid4()}", content=body, headers=JSON)
+        edited = await site.client.patch(f"/api/reminders/{NOBODYS}", content=body, headers=JSON)
         answers[case] = (created.status_code, edited.status_code)
         problem(created, created.status_code)
 
@@ -235,7 +234,7 @@ async def test_a_body_that_is_not_said_to_be_json_is_not_read(site: Site) -> Non
         for method, path in (
             ("POST", "/api/reminders"),
             ("POST", "/api/reminders/preview"),
-            ("PATCH", f"/api/reminders/{uuid4()}"),
+            ("PATCH", f"/api/reminders/{NOBODYS}"),
         ):
             request = httpx.Request(method, f"http://localhost:8000{path}", content=RIGHT, headers=headers)
             problem(await site.client.send(request), 415)
@@ -291,10 +290,10 @@ METHODS = {
     "/inbox/empty": "GET, HEAD, POST",
     "/inbox/api/messages": "GET, HEAD, DELETE",
     "/api/reminders": "GET, HEAD, POST",
-    f"/api/reminders/{uuid4()}": "GET, HEAD, PATCH, DELETE",
-    f"/reminders/{uuid4()}": "GET, HEAD",
-    f"/reminders/{uuid4()}/cancel": "POST",
-    f"/reminders/{uuid4()}/edit": "GET, HEAD, POST",
+    f"/api/reminders/{NOBODYS}": "GET, HEAD, PATCH, DELETE",
+    f"/reminders/{NOBODYS}": "GET, HEAD",
+    f"/reminders/{NOBODYS}/cancel": "POST",
+    f"/reminders/{NOBODYS}/edit": "GET, HEAD, POST",
     "/static/x/rmindr.css": "GET, HEAD",
 }
 
@@ -310,7 +309,7 @@ async def test_another_method_is_a_405_that_names_those_there_are(dev: Site) -> 
 
 NOT_THERE = [
     "/nothing", "/api", "/api/", "/api/nothing", "/api/reminders/", "/docs/", "/redoc", "/reminders", "/reminders/x",
-    f"/reminders/{uuid4()}", f"/reminders/{uuid4()}/edit", "/reminders/x/edit", "/static", "/static/", "/static/x/nothing.css",
+    f"/reminders/{NOBODYS}", f"/reminders/{NOBODYS}/edit", "/reminders/x/edit", "/static", "/static/", "/static/x/nothing.css",
     "/static/x/..%2f..%2fapp.py", "/static/x/%00", "/static/x/" + "a" * 300, "/openapi.json/", "/inbox/nothing",
     "/inbox/nothing/html", "/inbox/nothing/raw", "/inbox/..%2f..%2fetc%2fpasswd", "/inbox/api/messages/nothing",
     "/favicon.ico", "/.env", "/%ff", "//evil.example", "/%5cevil.example",

@@ -19,10 +19,7 @@ local function call_off(id)
   end
   redis.call('HDEL', hash_of(id), 'error')
   leave(job)
-  free_unique(job)
-  count('failed')
-  enter(job, 'failed', 'error', 'Cancelled', 'failed_at', int(now))
-  publish(id, 'failed', '"Cancelled",null')
+  fail_for_good(job, 'Cancelled', 'Cancelled')
   return 'ok'
 end
 

@@ -24,7 +24,7 @@ end
 -- As many wake-up tokens as waiting jobs: a Kue worker sleeps until it finds one, and more would wake it for nothing.
 local function even_tokens(type)
   local list, waiting = tokens_of(type), redis.call('ZCARD', of_type(type, 'inactive'))
-  local missing = waiting - redis.call('LLEN', list)
+  local missing = waiting - length_of(list)
   if waiting == 0 then redis.call('DEL', list) elseif missing < 0 then redis.call('LTRIM', list, 0, waiting - 1) end
   -- A list that somebody emptied fills up over several claims, so that none of them is long.
   for _ = 1, math.min(missing, 100) do redis.call('LPUSH', list, '1') end
@@ -60,8 +60,13 @@ local function take(member, type)
   enter(job, 'active', 'started_at', int(now), 'workerId', holder, 'lease', token .. '@' .. holder)
   add(leases, int(now + lease), member)
   publish(id, 'start', json(type) .. ',null')
-  count(lateness_class(now - job.promote_at))
+  -- One that has failed is due again since then.
+  count(lateness_class(now - math.max(job.promote_at, number(fields.failed_at) or 0)))
   taken[#taken + 1] = { id, hash }
+end
+
+local function oldest_start(type)
+  return tonumber(redis.call('LINDEX', starts_of(type), -1) or '') or math.huge
 end
 
 -- How many of this type its limits allow now, and whether there are limits: {rate, period ms, concurrency}, each may be ''.
@@ -71,8 +76,9 @@ local function allowed(type, rule)
   if concurrency and concurrency ~= '' then most = tonumber(concurrency) - redis.call('ZCARD', of_type(type, 'active')) end
   if rate and rate ~= '' then
     local starts = starts_of(type)
+    length_of(starts)
     -- Newest first; those that are older than the period have lost their weight.
-    while tonumber(redis.call('LINDEX', starts, -1) or math.huge) <= now - tonumber(period) do redis.call('RPOP', starts) end
+    while oldest_start(type) <= now - tonumber(period) do redis.call('RPOP', starts) end
     local left = tonumber(rate) - redis.call('LLEN', starts)
     most = math.min(most, left)
   end
@@ -147,8 +153,8 @@ for _, each in ipairs(waiting_types) do
   if most and waiting > 0 and took >= most and asked >= most then
     -- Tokens would wake this worker again and again for nothing.
     barred[#barred + 1] = type
-    local start, period = redis.call('LINDEX', starts_of(type), -1), string.match(rules[type], '^%d+ (%d+) ')
-    if start and period then look_again = math.min(look_again, start + tonumber(period)) end
+    local period = string.match(rules[type], '^%d+ (%d+) ')
+    if period then look_again = math.min(look_again, oldest_start(type) + tonumber(period)) end
   elseif most and waiting > 0 then
     -- Another worker may sleep because of a limit that has room again.
     ring(wake_of(type))

@@ -4,11 +4,12 @@
 -- ARGV  1 now, ms or ''   then per job: id, token, result as JSON or ''
 -- Returns per job 'ok', 'missing' or 'lost'.
 
-local replies = {}
+local replies, done = {}, 0
 for at = 2, #ARGV, 3 do
   local id, token, result = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local job, refusal = held(id, token)
   if job then
+    done = done + 1
     local duration = math.max(0, now - job.started_at)
     worked = (worked or 0) + duration
     count('complete')
@@ -26,5 +27,5 @@ for at = 2, #ARGV, 3 do
   replies[#replies + 1] = refusal or 'ok'
 end
 flush()
-prune('complete', 2 * #replies)
+prune('complete', 2 * done)
 return replies

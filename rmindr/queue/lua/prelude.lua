@@ -79,15 +79,23 @@ end
 -- What the history tells, by minute and by day: runs that began, ended, and how late.
 local function count(what) counted[what] = (counted[what] or 0) + 1 end
 
-local function in_chunks(command, key, arguments)
+local function in_chunks(command, key, arguments, call)
   for at = 1, #arguments, CHUNK do
-    redis.call(command, key, unpack(arguments, at, math.min(at + CHUNK - 1, #arguments)))
+    (call or redis.call)(command, key, unpack(arguments, at, math.min(at + CHUNK - 1, #arguments)))
   end
+end
+
+-- How long a list of hints is; what is no list is somebody's mistake, and goes.
+local function length_of(list)
+  local length = redis.pcall('LLEN', list)
+  if type(length) == 'number' then return length end
+  redis.call('DEL', list)
+  return 0
 end
 
 -- Somebody who sleeps on this list is told once; whoever looks next needs no second token, so the list never grows.
 local function ring(list)
-  if redis.call('LLEN', list) == 0 then
+  if length_of(list) == 0 then
     redis.call('LPUSH', list, '1')
     redis.call('EXPIRE', list, 600)
   end
@@ -116,7 +124,8 @@ local function write_history()
   local minute = { prefix .. 'history:minute:' .. int(math.floor(now / 60000)), 4 * 3600 }
   local day = { prefix .. 'history:day:' .. int(math.floor(now / 86400000)), 100 * 86400 }
   for _, period in ipairs({ minute, day }) do
-    for what, times in pairs(counted) do redis.call('HINCRBY', period[1], what, times) end
+    -- What only tells of a transition must not stop it.
+    for what, times in pairs(counted) do redis.pcall('HINCRBY', period[1], what, times) end
     redis.call('EXPIRE', period[1], period[2])
   end
   counted = {}
@@ -128,7 +137,8 @@ local function flush()
   for type, times in pairs(tokens) do
     local list = {}
     for _ = 1, times do list[#list + 1] = '1' end
-    in_chunks('LPUSH', tokens_of(type), list)
+    -- A list that is none is put right by the next claim.
+    in_chunks('LPUSH', tokens_of(type), list, redis.pcall)
   end
   -- A sum that cannot be counted on is no reason to lose a result.
   if worked then redis.pcall('INCRBY', work_time, int(worked)) end
@@ -244,18 +254,30 @@ end
 
 -- Take a job's words out of the index, where it has been indexed.
 local function unindex(id)
-  local words = redis.call('EXISTS', lexicon) == 1 and redis.pcall('HGET', hash_of(id), 'words')
-  if not words or words.err then return end
-  for _, word in ipairs(cjson.decode(words)) do
-    local set = word_of(word)
-    redis.call('SREM', set, id)
-    if redis.call('EXISTS', set) == 0 then redis.call('ZREM', lexicon, word) end
+  local text = redis.call('EXISTS', lexicon) == 1 and redis.pcall('HGET', hash_of(id), 'words')
+  if not text or text.err then return end
+  redis.call('HDEL', hash_of(id), 'words')
+  local readable, words = pcall(cjson.decode, text)
+  for _, word in ipairs(readable and type(words) == 'table' and words or {}) do
+    if type(word) == 'string' then
+      redis.call('SREM', word_of(word), id)
+      if redis.call('EXISTS', word_of(word)) == 0 then redis.call('ZREM', lexicon, word) end
+    end
   end
 end
 
+-- How a job that stands as ended has ended, where that is to be known when the job is gone.
+local function outcome_of(job)
+  if not job.keep or not ended[job.state] then return nil end
+  local result, error = unpack(redis.call('HMGET', hash_of(job.id), 'result', 'error'))
+  if job.state == 'complete' then return '{"state":"complete","result":' .. (result or 'null') .. '}' end
+  return '{"state":"failed","error":' .. json(error) .. '}'
+end
+
 -- Nothing of a job stays behind that has left its state, or was in none; only, for a while, how it ended, where somebody
--- waits for that.
+-- waits for that. `outcome`: where its hash does not say so yet.
 local function erase(job, outcome)
+  outcome = outcome or outcome_of(job)
   strike(jobs, zid(job.id))
   free_unique(job)
   unindex(job.id)
@@ -313,6 +335,7 @@ end
 
 -- Remove ended jobs beyond the count and the age that are kept, oldest end first, a few at a time; answers how many.
 local function prune(state, most)
+  if most < 1 then return 0 end
   local kept, age = string.match(redis.call('HGET', retention, state) or '', '^(%d*) (%d*)$')
   local over = {}
   if kept and kept ~= '' then
@@ -383,27 +406,31 @@ local function make(id, ask, fields)
   count('created')
 end
 
+-- A job that has left its state has failed for good: it stays so, or is gone when it says so. Fields go with it.
+local function fail_for_good(job, message, text, ...)
+  count('failed')
+  free_unique(job)
+  publish(job.id, 'failed', json(message) .. ',null')
+  if job.remove_on_failure then
+    erase(job, '{"state":"failed","error":' .. json(text) .. '}')
+  else
+    enter(job, 'failed', 'error', text, 'failed_at', int(now), ...)
+  end
+  return 'failed'
+end
+
 -- A run has ended without success: count it, say so, and let the job wait for the next, or fail.
 -- `wait`: nil for no further run, else ms to wait before it.
 local function end_run(job, message, text, wait)
   local id, attempts = job.id, math.min(job.attempts + 1, job.max_attempts)
   leave(job)
   append_log(id, string.match(text, '^[^\n]*'))
-  local fields = { 'error', text, 'failed_at', int(now), 'attempts', int(attempts) }
   publish(id, 'error', json(text))
   if not wait or attempts >= job.max_attempts or job.cancelled then
-    count('failed')
-    free_unique(job)
-    if job.remove_on_failure then
-      publish(id, 'failed', json(message) .. ',null')
-      erase(job, '{"state":"failed","error":' .. json(text) .. '}')
-      return 'failed'
-    end
-    enter(job, 'failed', unpack(fields))
-    publish(id, 'failed', json(message) .. ',null')
-    return 'failed'
+    return fail_for_good(job, message, text, 'attempts', int(attempts))
   end
   count('failed attempt')
+  local fields = { 'error', text, 'failed_at', int(now), 'attempts', int(attempts) }
   if wait > 0 then
     job.promote_at = now + wait
     for _, value in ipairs({ 'delay', int(wait), 'promote_at', int(job.promote_at) }) do fields[#fields + 1] = value end

@@ -7,6 +7,7 @@
 
 local function listed_rightly(job)
   local member = zid(job.id)
+  if redis.call('SISMEMBER', types, job.type) == 0 then return false end
   for state, set in pairs(states) do
     local here = job.state == state
     local in_state, in_type = redis.call('ZSCORE', set, member), redis.call('ZSCORE', of_type(job.type, state), member)
@@ -21,6 +22,7 @@ local function mend(job)
   local half_failed = job.state == 'failed' and job.attempts < job.max_attempts
     and not redis.call('ZSCORE', ended.failed, zid(job.id))
   unlist(job)
+  redis.call('SADD', types, job.type)
   add(jobs, job.priority, zid(job.id))
   if half_failed then return enter(job, 'inactive') end
   if job.lease ~= '' then add(leases, int(now), zid(job.id)) end
@@ -41,6 +43,7 @@ local function repair(id, seen)
   if not fields.err and fields[1] and fields[4] and number(fields[2]) and number(fields[3]) then
     job = { id = id, type = fields[1], priority = fields[2], promote_at = number(fields[3]) }
     unlist(job)
+    redis.call('SADD', types, job.type)
     add(jobs, job.priority, zid(id))
     enter(job, job.promote_at > now and 'delayed' or 'inactive')
   else

@@ -16,7 +16,7 @@ local function again(id)
   end
   leave(job)
   redis.call('HDEL', hash_of(job.id), 'losses', 'cancelled')
-  enter(job, 'inactive')
+  enter(job, 'inactive', 'promote_at', int(now))
   return 'ok'
 end
 

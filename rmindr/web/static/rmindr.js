@@ -10,8 +10,19 @@ const dateOf = (moment) => `${moment.getFullYear()}-${pad(moment.getMonth() + 1)
 const timeOf = (moment, seconds) =>
   `${pad(moment.getHours())}:${pad(moment.getMinutes())}` + (seconds ? `:${pad(moment.getSeconds())}` : "");
 
+// The page's own language, whatever the browser's: nobody reads a sentence in two.
+const LANGUAGE = "en-GB";
+// Cities that browsers still call by a name of before.
+const RENAMED = {
+  "Africa/Asmera": "Africa/Asmara", "America/Godthab": "America/Nuuk", "Asia/Calcutta": "Asia/Kolkata",
+  "Asia/Katmandu": "Asia/Kathmandu", "Asia/Rangoon": "Asia/Yangon", "Asia/Saigon": "Asia/Ho_Chi_Minh",
+  "Atlantic/Faeroe": "Atlantic/Faroe", "Europe/Kiev": "Europe/Kyiv",
+};
+
 function browserZone() {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const renamed = RENAMED[zone] ?? zone;
+  return inZone(new Date(), renamed) === null ? zone : renamed;
 }
 
 const city = (key) => key.split("/").pop().replaceAll("_", " ");
@@ -19,7 +30,7 @@ const city = (key) => key.split("/").pop().replaceAll("_", " ");
 // How a moment reads on the clocks of a zone; null where there is no such zone.
 function inZone(moment, zone, options) {
   try {
-    return new Intl.DateTimeFormat(undefined, { timeZone: zone, ...options }).format(moment);
+    return new Intl.DateTimeFormat(LANGUAGE, { timeZone: zone, ...options }).format(moment);
   } catch {
     return null;
   }
@@ -47,6 +58,12 @@ function startForm(form) {
   const hint = $("zone-now").textContent;
   const chosenZone = () => zone.value.trim().replaceAll(" ", "_") || "UTC";
 
+  // Whoever goes back to a form and sends it again means the same reminder, even where the page is fetched anew.
+  if (form.hasAttribute("data-fresh")) {
+    form.elements.key.value = history.state?.key ?? form.elements.key.value;
+    history.replaceState({ key: form.elements.key.value }, "");
+  }
+
   // A form that the browser brings back has what was typed in it.
   const untouched = [date, time, zone].every((field) => field.value === field.defaultValue);
   if (form.hasAttribute("data-fresh") && untouched) {
@@ -69,35 +86,36 @@ function startForm(form) {
     while (!test(day));
     return day;
   };
+  const hours = { hour: "2-digit", minute: "2-digit" };
+  const evening = new Date().getHours() < 18;
+  // A name, how it reads beside it, and the moment.
   const presets = [
-    ["In 1 minute", () => later(60e3)],
-    ["In 1 hour", () => later(3600e3)],
-    ["This evening", () => at(new Date(), 19), () => new Date().getHours() < 18],
-    ["Tomorrow", () => at(nextDay(() => true), 9)],
-    ["Monday", () => at(nextDay((day) => day.getDay() === 1), 9)],
-    ["Next month", () => { const day = new Date(); return at(new Date(day.getFullYear(), day.getMonth() + 1, 1), 9); }],
+    ["In 1 minute", hours, () => later(60e3)],
+    ["In 1 hour", hours, () => later(3600e3)],
+    evening ? ["This evening", hours, () => at(new Date(), 19)] : ["In 3 hours", hours, () => later(3 * 3600e3)],
+    ["Tomorrow", { weekday: "short", ...hours }, () => at(nextDay(() => true), 9)],
+    ["Monday", { day: "numeric", month: "short", ...hours }, () => at(nextDay((day) => day.getDay() === 1), 9)],
+    ["Next month", { day: "numeric", month: "short", ...hours }, () => {
+      const day = new Date();
+      return at(new Date(day.getFullYear(), day.getMonth() + 1, 1), 9);
+    }],
   ];
   function at(day, hour) {
     day.setHours(hour, 0, 0, 0);
     return day;
   }
   const shelf = $("presets");
-  for (const [name, moment, offered = () => true] of presets) {
-    if (!offered()) continue;
+  for (const [name, words, moment] of presets) {
     const button = document.createElement("button");
     button.type = "button";
-    const when = moment();
-    const short = inZone(when, home, when - Date.now() < 86400e3
-      ? { hour: "2-digit", minute: "2-digit" }
-      : { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-    button.append(name, " ");
     const small = document.createElement("small");
-    small.textContent = short;
-    button.append(small);
+    small.textContent = inZone(moment(), home, words);
+    button.append(name, " ", small);
     button.addEventListener("click", () => {
       zone.value = home;
       const chosen = moment();
-      set(chosen, chosen.getSeconds() ? undefined : timeOf(chosen));
+      // What is counted from now on is exact; what is a time of day has no seconds.
+      set(chosen, words === hours && chosen.getSeconds() ? undefined : timeOf(chosen));
     });
     shelf.append(button);
   }
@@ -107,7 +125,9 @@ function startForm(form) {
   async function preview() {
     const mine = ++asked;
     const box = $("preview");
-    if (!date.value || !time.value) return show(box, "", false);
+    // A zone that is still being typed is no mistake yet.
+    const typing = document.activeElement === zone && inZone(new Date(), chosenZone()) === null;
+    if (!date.value || !time.value || typing) return show(box, "", false);
     const body = { when: `${date.value}T${time.value}`, time_zone: chosenZone() };
     const fold = form.elements.fold?.value;
     if (fold) body.fold = Number(fold);
@@ -123,13 +143,12 @@ function startForm(form) {
     }
     if (mine !== asked) return;
     if (problem !== false) {
-      show(box, problem, true);
+      if (fold || !problem.includes("twice")) return show(box, problem, true);
       // Which of two times? That there are two, only the server knows: its form has the question.
-      if (!fold && problem.includes("twice")) {
-        const page = await pageAt("/preview", { method: "POST", body: new URLSearchParams(new FormData(form)) });
-        if (mine === asked) $("folds").replaceWith(document.adoptNode(page.getElementById("folds")));
-      }
-      return;
+      const page = await pageAt("/preview", { method: "POST", body: new URLSearchParams(new FormData(form)) });
+      if (mine !== asked) return;
+      $("folds").replaceWith(document.adoptNode(page.getElementById("folds")));
+      return show(box, "This time comes twice that day: choose one of the two.", false);
     }
     const mineToo = forReader(new Date(answer.due_at), answer.time_zone);
     show(box, mineToo ? `${answer.sentence.slice(0, -1)} — ${mineToo}.` : answer.sentence, false);
@@ -157,6 +176,7 @@ function startForm(form) {
     if ([date, time, zone].includes(event.target)) changeTime();
     else if (event.target.name === "fold") update();
   });
+  zone.addEventListener("change", update);
   // What the server has just said about the time stands beside it already, and a time that is being kept needs no words.
   if (date.hasAttribute("aria-invalid") || zone.hasAttribute("aria-invalid") || form.elements.was.value) showClock();
   else update();
