@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff, Strategy
@@ -161,7 +162,7 @@ class Job:
                 reader[0]: reader[1](text) for name, text in fields.items() if text and (reader := _READERS.get(name))
             }
             if missing := _REQUIRED - known.keys():
-                raise UnreadableJob(job_id, f"it has no {sorted(missing)[0]}")
+                raise UnreadableJob(job_id, f"it has no {min(missing)}")
             backoff = Backoff.from_wire(fields.get("backoff"), fields.get("strategy"))
             return cls(id=job_id, backoff=backoff, **known)
         except (ValueError, OverflowError, RecursionError) as error:
@@ -216,8 +217,10 @@ def delay_args(delay: timedelta | datetime | None) -> tuple[str, str]:
     return _duration_ms(delay, "delay"), ""
 
 
+@lru_cache(maxsize=1024)
 def from_ms(text: str | int) -> datetime:
-    """The instant of these milliseconds since the epoch. JavaScript may have written a fraction, which is cut off.
+    """The instant of these milliseconds since the epoch. JavaScript may have written a fraction, which is cut off. Remembered:
+    a job names most of its instants twice, and jobs that came or are due together share them.
 
     Raises ValueError or OverflowError where it is no number or no date."""
     return _EPOCH + timedelta(milliseconds=int(float(text)))
