@@ -228,6 +228,6 @@ class Upkeep:
             at_rest = taken == self._crew.taken and not self._mending.has_suspects
             taken = self._crew.taken
             quiet = quiet + 1 if at_rest else 0
-            if quiet % _ROUNDS_AT_REST <= 1:
+            if quiet <= 1 or quiet % _ROUNDS_AT_REST == 0:
                 with contextlib.suppress(QueueUnavailable):
                     await self._mending.mend()

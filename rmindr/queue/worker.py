@@ -40,10 +40,9 @@ log = logging.getLogger(__name__)
 LEASE: Final = timedelta(seconds=60)
 # How long a lost hint may delay a job.
 TICK: Final = timedelta(seconds=30)
-# The first claim after a rest moves and takes so many jobs at most, each that follows at once twice as many, up to the most: of
-# thousands that are due in one instant the first begin at once, while Redis makes the next ones ready.
+# The first claim after a rest moves and takes so many jobs at most, each that follows at once twice as many: of thousands
+# that are due in one instant the first begin at once, while Redis makes the next ones ready.
 _FIRST_BITE: Final = 25
-_LARGEST_BITE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +170,7 @@ class Worker:
             while not self._stopping.is_set():
                 self._wake.clear()
                 free = self._free_slots()
-                wanted = {type: min(count, bite, _LARGEST_BITE) for type, count in free.items()}
+                wanted = {type: min(count, bite, self._half(type)) for type, count in free.items()}
                 again, in_doubt = in_doubt, True
                 try:
                     claimed = await self._lifecycle.claim(
@@ -236,6 +235,10 @@ class Worker:
             return 0 if type in self._held else max(0, slots - max(self._busy[type], self._settling[type] - slots))
 
         return {type: free(type, process.concurrency) for type, process in self._processes.items()}
+
+    def _half(self, type: str) -> int:
+        """Half of a type's slots, where they are many: handlers work on one half while Redis fills the other."""
+        return max(_FIRST_BITE, self._processes[type].concurrency // 2)
 
     async def _sleep(self, wait: timedelta) -> None:
         timer = asyncio.get_running_loop().call_later(max(0.0, wait.total_seconds()), self._wake.set)

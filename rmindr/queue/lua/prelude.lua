@@ -52,7 +52,8 @@ end
 
 -- A number out of a hash that anybody may have written to; nil for what Redis or JavaScript could not count with.
 local function number(text)
-  local value = tonumber(text or '')
+  if not text then return nil end
+  local value = tonumber(text)
   return value and value > -2 ^ 53 and value < 2 ^ 53 and value or nil
 end
 
