@@ -29,7 +29,8 @@ async def measure(*, quick: bool) -> list[tuple[str, ...]]:
                     found["bytes", side].append((await _used(client) - before) / jobs)
                 async with workers(side, server.port, queue, 20) as crew:
                     crew.go()
-                    await asyncio.sleep(1 if quick else 5)
+                    # Past the first round of everything that is done now and then.
+                    await asyncio.sleep(1 if quick else 75)
                     calls = await _commands(client)
                     await asyncio.sleep(seconds)
                     spent = await _commands(client)

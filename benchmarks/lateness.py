@@ -13,14 +13,14 @@ from tests.servers import Valkey
 
 async def measure(*, quick: bool) -> list[tuple[str, ...]]:
     """Rows: p50 and p99 of single jobs; the first and the last start of a burst."""
-    singles, burst, rounds = (4, 200, 1) if quick else (40, 5000, 5)
+    single_count, burst, rounds = (4, 200, 1) if quick else (40, 5000, 5)
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     server = Valkey()
     server.start()
     try:
         for _ in range(rounds):
             # Both at once: each is idle but for its own job, and both have the same weather.
-            together = await asyncio.gather(*(_singles(side, server, singles) for side in sides()))
+            together = await asyncio.gather(*(singles(side, server, single_count) for side in sides()))
             for side, late in zip(sides(), together, strict=True):
                 found["p50", side].append(percentile(late, 0.5))
                 found["p99", side].append(percentile(late, 0.99))
@@ -47,8 +47,9 @@ async def measure(*, quick: bool) -> list[tuple[str, ...]]:
     ]
 
 
-async def _singles(side: str, server: Valkey, count: int) -> list[float]:
-    queue = fresh()
+async def singles(side: str, server: Valkey, count: int, queue: str | None = None) -> list[float]:
+    """How late each of so many jobs began, one after the other, ms."""
+    queue = queue or fresh()
     async with workers(side, server.port, queue, 20) as crew, producer(side, server.port, queue) as made:
         crew.go()
         await asyncio.sleep(1)

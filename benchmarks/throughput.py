@@ -30,7 +30,7 @@ async def measure(*, quick: bool) -> list[tuple[str, ...]]:
                 found["bulk", side].append(await produce(side, server.port, fresh(), count))
                 found["one", side].append(await produce(side, server.port, fresh(), count // 5, "one"))
                 for name, (concurrency, processes) in _WORK.items():
-                    found[name, side].append(await _worked(side, server.port, count, concurrency[side], processes))
+                    found[name, side].append(await worked(side, server.port, count, concurrency[side], processes))
             found["one", "bare"].append(await produce("bare", server.port, fresh(), count // 5, "one"))
     finally:
         server.remove()
@@ -43,8 +43,11 @@ async def measure(*, quick: bool) -> list[tuple[str, ...]]:
     ]
 
 
-async def _worked(side: str, port: int, count: int, concurrency: int, processes: int) -> float:
-    queue = fresh()
+async def worked(
+    side: str, port: int, count: int, concurrency: int, processes: int = 1, queue: str | None = None
+) -> float:
+    """Jobs per second, from the first start to the last."""
+    queue = queue or fresh()
     await produce(side, port, queue, count)
     async with workers(side, port, queue, concurrency, processes) as crew:
         crew.go()

@@ -1,4 +1,4 @@
-// bee-queue, with the settings that its README lists for throughput, behind the same two commands as ours.js's twin, ours.py:
+// bee-queue, with the settings that its README lists for throughput, behind the same two commands as ours.py:
 //   produce PORT QUEUE                {"count": 3, "way": "bulk" | "one", "due": ms | null} per line → seconds it took
 //   work PORT QUEUE CONCURRENCY      prints `ready`; after a line works, and prints how many have started, over and over;
 //                                    after another line prints [[start, due], …], ms
@@ -56,8 +56,7 @@ async function work() {
   const progress = setInterval(() => say(starts.length), 50);
   await lines.next();
   clearInterval(progress);
-  say(JSON.stringify(starts));
-  process.exit(0);
+  process.stdout.write(`${JSON.stringify(starts)}\n`, () => process.exit(0));
 }
 
 (command === 'work' ? work() : produce()).catch((error) => {
