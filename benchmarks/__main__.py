@@ -1,4 +1,4 @@
-"""Run every measurement and print one table; `--quick` for a short run that only shows that they work."""
+"""Run every measurement and print one table; `--quick` for a short run that only shows that they work; or only those named."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ import asyncio
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle, lateness, mails, throughput
+from benchmarks import costs, idle, lateness, mails, throughput
+from benchmarks.processes import install
+
+_ALL = {"throughput": throughput, "lateness": lateness, "costs": costs, "idle": idle, "mails": mails}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few jobs, one round: for correctness, not for figures")
-    quick = parser.parse_args().quick
+    parser.add_argument("only", nargs="*", metavar="WHAT", help=f"of {', '.join(_ALL)}")
+    wish = parser.parse_args()
+    missing = install()
     table = Table(
         title="rmindr, measured now",
-        caption="min / median / max of the rounds; rivals as measured elsewhere, see README.md",
+        caption="min / median / max of the rounds; see README.md"
+        + (f"\nbee-queue is not installed here: {missing}" if missing else ""),
     )
-    for column in ("what", "here", "beside, in the same run", "rivals, on another day"):
+    for column in ("what", "here", "beside, in the same run", "here ÷ beside", "goal"):
         table.add_column(column)
-    for measure in (throughput.measure, lateness.measure, idle.measure, mails.measure):
-        for row in asyncio.run(measure(quick=quick)):
-            table.add_row(*row)
-    Console(width=160).print(table)
+    for name, module in _ALL.items():
+        if not wish.only or name in wish.only:
+            for row in asyncio.run(module.measure(quick=wish.quick)):
+                table.add_row(*row)
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

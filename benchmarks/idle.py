@@ -16,7 +16,7 @@ from tests.sink import Sink
 from tests.stack import Stack, post_many, soon
 
 
-async def measure(*, quick: bool) -> list[tuple[str, str, str, str]]:
+async def measure(*, quick: bool) -> list[tuple[str, ...]]:
     """Two rows: commands per second, and connections held by each process."""
     count, seconds = (20, 3) if quick else (1000, 40)
     server = Valkey()

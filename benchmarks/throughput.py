@@ -1,60 +1,59 @@
-"""How many jobs that do nothing go through one worker process in a second, with everything switched on?"""
+"""How many jobs are made, and how many that do nothing are worked, in a second, with everything switched on?"""
 
 from __future__ import annotations
 
-import secrets
-import time
+from collections import defaultdict
+from collections.abc import Sequence
 
-import redis.asyncio
-
-from benchmarks.processes import NoopWorker, spread
-from rmindr.queue import NewJob, Queue
+from benchmarks.processes import BEE, OURS, fresh, produce, ratios, sides, spread, workers
 from tests.servers import Valkey
 
-_RIVALS = {20: "kue 3,264 · bullmq 7,741 · bee-queue 7,921", 200: "kue 3,483 · bullmq 8,543 · bee-queue 11,253"}
+# What is asked of each: concurrency, and how many worker processes. Each side has its best concurrency.
+_WORK = {
+    "1 process, concurrency 20": ({OURS: 20, BEE: 20}, 1),
+    "1 process, at its best": ({OURS: 200, BEE: 100}, 1),
+    "2 processes": ({OURS: 100, BEE: 100}, 2),
+}
 
 
-async def measure(*, quick: bool) -> list[tuple[str, str, str, str]]:
-    """Rows of the table: creation in bulk, and processing with two concurrencies."""
-    count, rounds = (500, 1) if quick else (10_000, 5)
-    created: list[float] = []
-    trips: list[float] = []
-    done: dict[int, list[float]] = {20: [], 200: []}
+async def measure(*, quick: bool) -> list[tuple[str, ...]]:
+    """Rows: creation in bulk and one by one; processing by one process and by two."""
+    count, rounds = (300, 1) if quick else (10_000, 5)
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
     server = Valkey()
     server.start()
     try:
-        for _ in range(rounds):
-            for concurrency, rates in done.items():
-                trips.append(await _round_trips(server.url))
-                prefix = secrets.token_hex(4)
-                async with Queue.open(server.url, prefix=prefix) as queue:
-                    begun = time.perf_counter()
-                    await queue.create_many(
-                        [NewJob(type="noop", data={"n": number}, remove_on_complete=True) for number in range(count)]
-                    )
-                    created.append(count / (time.perf_counter() - begun))
-                worker = await NoopWorker.ready(server.url, prefix, concurrency=concurrency, count=count)
-                worker.go()
-                starts = [began for began, _ in await worker.starts()]
-                assert len(starts) == count, f"{len(starts)} of {count} ran"
-                rates.append(count / ((max(starts) - min(starts)) / 1000))
+        for number in range(rounds):
+            who = list(sides())
+            # Nobody is always the first.
+            for side in who[number % len(who) :] + who[: number % len(who)]:
+                found["bulk", side].append(await produce(side, server.port, fresh(), count))
+                found["one", side].append(await produce(side, server.port, fresh(), count // 5, "one"))
+                for name, (concurrency, processes) in _WORK.items():
+                    found[name, side].append(await worked(side, server.port, count, concurrency[side], processes))
+            found["one", "bare"].append(await produce("bare", server.port, fresh(), count // 5, "one"))
     finally:
         server.remove()
-    beside = f"{spread(trips, '/s')} bare PING round trips"
+    bare = found["one", "bare"]
     return [
-        ("jobs created in bulk", spread(created, "/s"), beside, "kue 6,609 · bullmq 13,290 · bee-queue 39,925"),
-        *(
-            (f"no-op jobs, 1 process, concurrency {concurrency}", spread(rates, "/s"), beside, _RIVALS[concurrency])
-            for concurrency, rates in done.items()
-        ),
+        _row("jobs created in bulk", found["bulk", OURS], found["bulk", BEE], "1.5 ×"),
+        _row("jobs created one by one", found["one", OURS], found["one", BEE], "1 ×"),
+        ("… beside a bare loop", "", spread(bare, "/s"), ratios(found["one", OURS], bare), "0.9 ×"),
+        *(_row(f"no-op jobs, {name}", found[name, OURS], found[name, BEE], "1.5 ×") for name in _WORK),
     ]
 
 
-async def _round_trips(url: str) -> float:
-    """What the client library makes of this machine at this moment."""
-    async with redis.asyncio.Redis.from_url(url) as client:
-        await client.ping()
-        begun = time.perf_counter()
-        for _ in range(500):
-            await client.ping()
-        return 500 / (time.perf_counter() - begun)
+async def worked(
+    side: str, port: int, count: int, concurrency: int, processes: int = 1, queue: str | None = None
+) -> float:
+    """Jobs per second, from the first start to the last."""
+    queue = queue or fresh()
+    await produce(side, port, queue, count)
+    async with workers(side, port, queue, concurrency, processes) as crew:
+        crew.go()
+        starts = [start for start, _ in await crew.starts(count)]
+    return count / ((max(starts) - min(starts)) / 1000)
+
+
+def _row(what: str, ours: Sequence[float], theirs: Sequence[float], goal: str) -> tuple[str, ...]:
+    return what, spread(ours, "/s"), f"{BEE} {spread(theirs, '/s')}", ratios(ours, theirs), goal

@@ -35,6 +35,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from rmindr.queue.addresses import Address, Host
 from rmindr.queue.errors import InvalidJob
+from rmindr.queue.lane import LanePool
 from rmindr.queue.links import NotReached, SocketLink, TcpLink
 from rmindr.queue.primaries import ClusterNode, OneServer, Primary, ServiceLeader
 
@@ -61,15 +62,18 @@ def connect(url: str, *, name: str | None = None, patience: timedelta = timedelt
     twice. Those who can repeat safely do so themselves. `name` is what operators see in CLIENT LIST. Raises InvalidJob where
     the URL or the name cannot be used."""
     seconds = patience.total_seconds()
-    return _Client(_pool(url, name, answer_s=seconds, connect_s=min(seconds, _CONNECT_S)), seconds)
+    options = _options(url, name, answer_s=seconds, connect_s=min(seconds, _CONNECT_S))
+    return _Client(LanePool(seconds, **options), seconds)
 
 
 def connect_blocking(url: str, *, name: str | None = None) -> Redis:
     """A client with one connection for commands that wait up to BLOCK for something to come."""
-    return Redis.from_pool(_pool(url, name, answer_s=BLOCK.total_seconds() + _GRACE_S, connect_s=_CONNECT_S))
+    options = _options(url, name, answer_s=BLOCK.total_seconds() + _GRACE_S, connect_s=_CONNECT_S)
+    return Redis.from_pool(BlockingConnectionPool(max_connections=1, timeout=None, **options))
 
 
-def _pool(url: str, name: str | None, *, answer_s: float, connect_s: float) -> BlockingConnectionPool:
+def _options(url: str, name: str | None, *, answer_s: float, connect_s: float) -> dict[str, Any]:
+    """What a pool must know of its one connection."""
     address = Address.from_url(url)
     if name is not None and not (name and all("!" <= character <= "~" for character in name)):
         raise InvalidJob(f"a connection's name must be a word of plain characters, not {name!r:.60}")
@@ -83,19 +87,17 @@ def _pool(url: str, name: str | None, *, answer_s: float, connect_s: float) -> B
         "encoding_errors": "replace",
     }
     tcp: dict[str, Any] = {"tls": address.tls, "socket_keepalive_options": _keepalive_options()}
-    return BlockingConnectionPool(
-        max_connections=1,
-        timeout=None,
-        connection_class=SocketLink if address.kind == "socket" else TcpLink,
+    return {
+        "connection_class": SocketLink if address.kind == "socket" else TcpLink,
         # With these, redis-py no longer looks whether the server has closed a connection before it uses it.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        primary=_primary(address, options | tcp),
-        username=address.username,
-        password=address.password,
-        db=address.db,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "primary": _primary(address, options | tcp),
+        "username": address.username,
+        "password": address.password,
+        "db": address.db,
         **options,
         **({"path": address.path} if address.kind == "socket" else tcp),
-    )
+    }
 
 
 def _primary(address: Address, options: Mapping[str, Any]) -> Primary:
@@ -129,15 +131,26 @@ def _keepalive_options() -> Mapping[int, int]:
 class _Client(Redis):
     """Commands that end in time, and are sent again where nothing was done."""
 
-    def __init__(self, pool: BlockingConnectionPool, patience_s: float) -> None:
+    def __init__(self, pool: LanePool, patience_s: float) -> None:
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
+        self._pool = pool
         self._patience_s = patience_s
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command."""
-        send: Any = super().execute_command
-        return await _patiently(self._patience_s, lambda: send(*args, **options))
+        """Send one command; scripts fly side by side."""
+        if args[0] != "EVALSHA":
+            send: Any = super().execute_command
+            return await _patiently(self._patience_s, lambda: send(*args, **options))
+        began = asyncio.get_running_loop().time()
+        if (arrival := self._pool.send(args)) is not None:
+            try:
+                return await arrival
+            except RedisError as error:
+                if not _passes(error):
+                    raise
+        left = began + self._patience_s - asyncio.get_running_loop().time()
+        return await _patiently(left, lambda: self._pool.call(args))
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Commands that travel together."""

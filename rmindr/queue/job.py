@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff, Strategy
@@ -157,39 +158,13 @@ class Job:
     def from_hash(cls, job_id: int, fields: Mapping[str, str]) -> Job:
         """Read the hash `P:job:N`. Raises UnreadableJob where it is not one, naming what is wrong."""
         try:
-            return cls(
-                id=job_id,
-                type=fields["type"],
-                data=json.loads(fields["data"]),
-                state=State(fields["state"]),
-                priority=float(fields["priority"]),
-                created_at=from_ms(fields["created_at"]),
-                promote_at=_instant(fields, "promote_at"),
-                updated_at=_instant(fields, "updated_at"),
-                started_at=_instant(fields, "started_at"),
-                failed_at=_instant(fields, "failed_at"),
-                attempts=int(fields.get("attempts", 0)),
-                max_attempts=int(fields.get("max_attempts", 1)),
-                delay=_timespan(fields, "delay"),
-                ttl=_timespan(fields, "ttl"),
-                backoff=Backoff.from_wire(fields.get("backoff"), fields.get("strategy")),
-                # Kue writes `true` or nothing, and reads any text at all as yes.
-                remove_on_complete=bool(fields.get("removeOnComplete")),
-                remove_on_failure=bool(fields.get("removeOnFailure")),
-                progress=int(fields.get("progress", 0)),
-                progress_data=_json(fields, "progress_data"),
-                result=_json(fields, "result"),
-                error=fields.get("error"),
-                duration=_timespan(fields, "duration"),
-                worker_id=fields.get("workerId"),
-                unique=fields.get("unique"),
-                keep_outcome=_timespan(fields, "keep"),
-                cancelled_at=_instant(fields, "cancelled"),
-                schedule=fields.get("schedule"),
-                scheduled_for=_instant(fields, "instant"),
-            )
-        except KeyError as missing:
-            raise UnreadableJob(job_id, f"it has no {missing.args[0]}") from missing
+            known = {
+                reader[0]: reader[1](text) for name, text in fields.items() if text and (reader := _READERS.get(name))
+            }
+            if missing := _REQUIRED - known.keys():
+                raise UnreadableJob(job_id, f"it has no {min(missing)}")
+            backoff = Backoff.from_wire(fields.get("backoff"), fields.get("strategy"))
+            return cls(id=job_id, backoff=backoff, **known)
         except (ValueError, OverflowError, RecursionError) as error:
             raise UnreadableJob(job_id, str(error)[:200]) from error
 
@@ -261,8 +236,10 @@ def terms_args(backoff: Backoff | None, ttl: timedelta | None, remove_on_complet
     return [len(fields), *(part for field in fields.items() for part in field)]
 
 
+@lru_cache(maxsize=1024)
 def from_ms(text: str | int) -> datetime:
-    """The instant of these milliseconds since the epoch. JavaScript may have written a fraction, which is cut off.
+    """The instant of these milliseconds since the epoch. JavaScript may have written a fraction, which is cut off. Remembered:
+    a job names most of its instants twice, and jobs that came or are due together share them.
 
     Raises ValueError or OverflowError where it is no number or no date."""
     return _EPOCH + timedelta(milliseconds=int(float(text)))
@@ -273,6 +250,42 @@ def to_ms(value: datetime | timedelta) -> int:
     if isinstance(value, timedelta):
         return value // timedelta(milliseconds=1)
     return -((_EPOCH - value) // timedelta(milliseconds=1))
+
+
+def _timespan(text: str) -> timedelta:
+    return timedelta(milliseconds=float(text))
+
+
+# Kue writes `true` or nothing, and reads any text at all as yes.
+_READERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "type": ("type", str),
+    "data": ("data", json.loads),
+    "state": ("state", State),
+    "priority": ("priority", float),
+    "created_at": ("created_at", from_ms),
+    "promote_at": ("promote_at", from_ms),
+    "updated_at": ("updated_at", from_ms),
+    "started_at": ("started_at", from_ms),
+    "failed_at": ("failed_at", from_ms),
+    "attempts": ("attempts", int),
+    "max_attempts": ("max_attempts", int),
+    "delay": ("delay", _timespan),
+    "ttl": ("ttl", _timespan),
+    "removeOnComplete": ("remove_on_complete", bool),
+    "removeOnFailure": ("remove_on_failure", bool),
+    "progress": ("progress", int),
+    "progress_data": ("progress_data", json.loads),
+    "result": ("result", json.loads),
+    "error": ("error", str),
+    "duration": ("duration", _timespan),
+    "workerId": ("worker_id", str),
+    "unique": ("unique", str),
+    "keep": ("keep_outcome", _timespan),
+    "cancelled": ("cancelled_at", from_ms),
+    "schedule": ("schedule", str),
+    "instant": ("scheduled_for", from_ms),
+}
+_REQUIRED: Final = frozenset({"type", "data", "state", "priority", "created_at"})
 
 
 def _duration_ms(value: timedelta | None, name: str) -> str:
@@ -293,15 +306,3 @@ def _key(unique: str | None) -> str:
     if unique is not None and (not isinstance(unique, str) or not 0 < len(unique) <= MAX_TYPE_LENGTH):
         raise InvalidJob(f"unique must be 1 to {MAX_TYPE_LENGTH} characters, not {unique!r:.60}")
     return unique or ""
-
-
-def _instant(fields: Mapping[str, str], name: str) -> datetime | None:
-    return from_ms(fields[name]) if fields.get(name) else None
-
-
-def _timespan(fields: Mapping[str, str], name: str) -> timedelta | None:
-    return timedelta(milliseconds=float(fields[name])) if fields.get(name) else None
-
-
-def _json(fields: Mapping[str, str], name: str) -> Any:
-    return json.loads(fields[name]) if fields.get(name) else None

@@ -28,8 +28,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -38,10 +40,11 @@ from redis.exceptions import ResponseError
 
 from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff, within_reason
 from rmindr.queue.errors import InvalidJob, JobExists, JobNotFound, LeaseLost, Refused, UnreadableJob, WrongState
-from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, priority_number, terms_args, to_json, to_ms
+from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, priority_number, terms_args, to_json, to_ms
 from rmindr.queue.keys import Keys, id_of
 from rmindr.queue.scripts import Argument, Flights, Scripts, is_wrong_type, unavailable
 
+CREATED_AT_ONCE: Final = 500
 # One script holds Redis up for everybody: at this many jobs it takes a few milliseconds.
 PROMOTED_AT_ONCE: Final = 500
 RESCUED_AT_ONCE: Final = 100
@@ -119,12 +122,31 @@ class Lifecycle:
         """· → delayed | inactive. The job and True; or, where a living job holds the unique key, that one and False.
 
         Raises InvalidJob; UnreadableJob where the holder is living, but nothing that can be answered."""
-        return await self._make(new, self._asked(new))
+        return self._made(new, await self._created(self._asked(new)))
 
     async def create_many(self, news: Sequence[NewJob]) -> Sequence[tuple[Job, bool]]:
         """Make many, each as `create` would, in order; where one of them is invalid, none."""
-        checked = [(new, self._asked(new)) for new in news]
-        return await asyncio.gather(*(self._make(new, arguments) for new, arguments in checked))
+        checked = [self._asked(new) for new in news]
+        starts = iter(range(0, len(news), CREATED_AT_ONCE))
+
+        def leave() -> Sequence[asyncio.Task[Sequence[tuple[int, Any]]]]:
+            return [
+                asyncio.create_task(self._create(checked[at : at + CREATED_AT_ONCE]))
+                for at in itertools.islice(starts, 1)
+            ]
+
+        made: list[tuple[Job, bool]] = []
+        # Two calls are under way: Redis makes the jobs of one while those of the other are packed and read here.
+        flying = deque([*leave(), *leave()])
+        try:
+            while flying:
+                replies = await flying.popleft()
+                flying += leave()
+                await asyncio.sleep(0)
+                made += map(self._made, news[len(made) : len(made) + len(replies)], replies)
+        finally:
+            await asyncio.gather(*flying, return_exceptions=True)
+        return made
 
     async def recur(
         self, name: str, standing: str, instant_ms: int, following_ms: int | None, new: NewJob | None
@@ -148,29 +170,35 @@ class Lifecycle:
         return int(await self._call("promote", limit))
 
     async def claim(
-        self, wanted: Mapping[str, int], *, token: str, lease: timedelta, worker: str, again: bool = False
+        self,
+        wanted: Mapping[str, int],
+        *,
+        token: str,
+        lease: timedelta,
+        worker: str,
+        promote: int = PROMOTED_AT_ONCE,
+        again: bool = False,
     ) -> Claimed:
-        """inactive → active. Lease up to `wanted` jobs of each type, most urgent first; promote what is due before that.
+        """inactive → active. Lease up to `wanted` jobs of each type, most urgent first; before that, promote up to `promote`
+        that are due.
 
         `again` repeats a claim whose answer was lost: what this token took then is answered once more. A job that cannot
         be read ends failed here."""
         types = [part for type, count in wanted.items() for part in (type, count)]
-        arguments = (token, to_ms(lease), worker, PROMOTED_AT_ONCE, int(again), *types)
+        arguments = (token, to_ms(lease), worker, promote, int(again), *types)
         now_us, next_due, taken, barred, next_schedule = await self._call("claim", *arguments)
         leases = []
-        for job_id, fields in taken:
+        # The hashes are as they were before the claim.
+        now = {"state": "active", "started_at": str(int(now_us) // 1000)}
+        for job_id, hash in taken:
+            fields = _pairs(hash) | now
+            fields["workerId"] = f"{worker}:{fields.get('type')}:1"
             try:
-                job = Job.from_hash(int(job_id), _pairs(fields))
+                job = Job.from_hash(int(job_id), fields)
             except UnreadableJob as error:
                 await self._endings["fail"]((error.job_id, token, error.why, str(error), ""))
                 continue
-            worked_by = f"{worker}:{job.type}:1"
-            leases.append(
-                Lease(
-                    replace(job, state=State.ACTIVE, started_at=from_ms(int(now_us) // 1000), worker_id=worked_by),
-                    token,
-                )
-            )
+            leases.append(Lease(job, token))
         return Claimed(
             leases=leases,
             next_due_in=_until(next_due, now_us),
@@ -230,9 +258,12 @@ class Lifecycle:
         """active → inactive | delayed. Give the job back; not an attempt. Raises LeaseLost, JobNotFound."""
         return State(await self._end("release", lease, within_reason(to_ms(wait))))
 
-    async def rescue(self) -> Rescued:
-        """active, lease lapsed → inactive | failed. Take jobs back from workers that are gone; each lost run counts."""
-        now_us, next_end, jobs = await self._call("rescue", RESCUED_AT_ONCE, LOSSES_ALLOWED)
+    async def rescue(self, until_ms: int | None = None) -> Rescued:
+        """active, lease lapsed → inactive | failed. Take jobs back from workers that are gone; each lost run counts.
+
+        Where the server comes to it only after `until_ms` of its own clock, nothing is taken back."""
+        until = "" if until_ms is None else until_ms
+        now_us, next_end, jobs = await self._call("rescue", RESCUED_AT_ONCE, LOSSES_ALLOWED, until)
         states = {int(job_id): State(state) for job_id, state in jobs}
         return Rescued(jobs=states, now_ms=int(now_us) // 1000, next_end_in=_until(next_end, now_us))
 
@@ -343,17 +374,18 @@ class Lifecycle:
     def _asked(self, new: NewJob) -> list[str | bytes]:
         return new.to_args(self._words_of(new.data))
 
-    async def _make(self, new: NewJob, arguments: list[str | bytes]) -> tuple[Job, bool]:
-        job_id, now, *holder = await self._created(arguments)
-        if holder:
-            return Job.from_hash(int(job_id), _pairs(holder[0])), False
-        self.raise_ids(int(job_id))
-        return new.as_created(int(job_id), int(now)), True
+    def _made(self, new: NewJob, answer: tuple[int, Any]) -> tuple[Job, bool]:
+        now_ms, reply = answer
+        if not isinstance(reply, str):
+            job_id, hash = reply
+            return Job.from_hash(int(job_id), _pairs(hash)), False
+        self.raise_ids(int(reply))
+        return new.as_created(int(reply), now_ms), True
 
-    async def _create(self, news: list[list[str | bytes]]) -> Sequence[Any]:
+    async def _create(self, news: list[list[str | bytes]]) -> Sequence[tuple[int, Any]]:
         arguments = [argument for new in news for argument in new]
-        replies: Sequence[Any] = await self._call("create", self._highest_id, *arguments)
-        return replies
+        now, *replies = await self._call("create", self._highest_id, *arguments)
+        return [(int(now), reply) for reply in replies]
 
     def _sender(self, verb: str) -> Callable[[list[tuple[Argument, ...]]], Any]:
         async def send(items: list[tuple[Argument, ...]]) -> Any:

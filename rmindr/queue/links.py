@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import hiredis
 from redis import exceptions
 from redis.asyncio import Connection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
@@ -104,16 +105,39 @@ class Link(AbstractConnection):
         """One answer. Where it says that the primary is elsewhere, the next command goes there."""
         try:
             return await super().read_response(*args, **options)
-        except MovedError as error:
-            if not self._primary.follow(Host(error.host or self._to.name, error.port)):
-                raise ResponseError("this is a node of a cluster: its URL must begin with redis+cluster://") from error
-            self.mark_for_reconnect()  # type: ignore[no-untyped-call]
-            raise
         except ResponseError as error:
-            if isinstance(error, ReadOnlyError | ClusterDownError) or "-READONLY " in str(error):
-                self._primary.lost(self._to)
-                self.mark_for_reconnect()  # type: ignore[no-untyped-call]
-            raise
+            if (heeded := self.heed(error)) is error:
+                raise
+            raise heeded from error
+
+    def heed(self, error: Exception) -> Exception:
+        """An answer that is an error, as it is to be raised. Where it says that the primary is elsewhere, the next command
+        goes there."""
+        if isinstance(error, MovedError):
+            if not self._primary.follow(Host(error.host or self._to.name, error.port)):
+                return ResponseError("this is a node of a cluster: its URL must begin with redis+cluster://")
+            self.mark_for_reconnect()  # type: ignore[no-untyped-call]
+        elif isinstance(error, ReadOnlyError | ClusterDownError) or "-READONLY " in str(error):
+            self._primary.lost(self._to)
+            self.mark_for_reconnect()  # type: ignore[no-untyped-call]
+        return error
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What carries the bytes of this connection."""
+        if self._writer is None:
+            raise ConnectionResetError(0, "the connection was reset")
+        return self._writer.transport  # type: ignore[return-value]
+
+    def reader(self, more: object) -> Any:
+        """What makes answers out of bytes, as redis-py's own does; `more` while one is not complete."""
+        return hiredis.Reader(
+            protocolError=exceptions.InvalidResponse,
+            replyError=self._parser.parse_error,
+            encoding=self.encoder.encoding,
+            errors=self.encoder.encoding_errors,
+            notEnoughData=more,
+        )
 
 
 class TcpLink(Link, Connection):

@@ -46,6 +46,11 @@ class Mending:
         self._keys = keys
         self._suspects: dict[int, str] = {}
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether the last round saw what the next is to put right, if it is still so then."""
+        return bool(self._suspects)
+
     async def mend(self) -> int:
         """One round; answers how many jobs were put right. Raises QueueUnavailable."""
         with unavailable():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import traceback
@@ -15,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 
 from rmindr.queue.backoff import Strategy, within_reason
 from rmindr.queue.errors import InvalidJob, JobNotFound, LeaseLost, QueueUnavailable
-from rmindr.queue.job import Job, Lease, State, to_json, to_ms
+from rmindr.queue.job import Job, Lease, State, to_ms
 from rmindr.queue.printf import LONGEST_TEXT, said, written
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class Book(Protocol):
         """A line for the job's log."""
 
     async def complete(self, lease: Lease, result: Any = None) -> None:
-        """The run has succeeded."""
+        """The run has succeeded. Raises InvalidJob where its result is not JSON."""
 
     async def fail(self, lease: Lease, message: str, text: str | None = None, *, wait_ms: int | None) -> State:
         """The run has failed; `wait_ms` None means for good."""
@@ -60,10 +59,14 @@ class Book(Protocol):
         """The run was no attempt."""
 
 
+def _nothing() -> None:
+    """A job without a ttl has nothing to prolong."""
+
+
 class Context:
     """What a handler may do with the job in its hands, besides returning (its result) or raising (its failure)."""
 
-    def __init__(self, book: Book, lease: Lease, prolong: Callable[[], None]) -> None:
+    def __init__(self, book: Book, lease: Lease, prolong: Callable[[], None] = _nothing) -> None:
         self._book = book
         self._lease = lease
         self._prolong = prolong
@@ -94,14 +97,21 @@ class Process:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One job in the hands of its handler. `over`: the handler has ended, and Redis is being told. `lost`: the lease is.
-    `cut_off`: why the run is not to be finished."""
+    """One job in the hands of its handler. `lost`: its lease is. `cut_off`: why the run is not to be finished. `handled`: the
+    handler has ended, and what is left is the word that ends the run; `on_handled` is called then."""
 
     lease: Lease
+    on_handled: Callable[[Run], None] = lambda _: None
+    handled: bool = False
     task: asyncio.Task[None] = field(init=False)
-    over: bool = False
     lost: bool = False
     cut_off: Literal["", "Cancelled", "Shutdown"] = ""
+
+    def leave_handler(self) -> None:
+        """The handler has ended."""
+        if not self.handled:
+            self.handled = True
+            self.on_handled(self)
 
     def call_off(self) -> None:
         """A person has cancelled the job: the handler is told so, once."""
@@ -137,13 +147,16 @@ class Performer:
         ending: Ending = partial(self._book.release, lease)
         try:
             ending = await self._work(run)
-            run.over = True
-            await self._settle(lease.job, ending, GOODBYE if _is_told_to_end() else self._patience)
+            run.leave_handler()
+            if _is_told_to_end():
+                await self._settle_soon(lease, ending)
+            else:
+                await self._settle(lease, ending, self._patience)
         except (asyncio.CancelledError, KeyboardInterrupt):
             if run.cut_off:
                 wait = self._wait_ms(lease.job) if run.cut_off == "Shutdown" else None
                 ending = partial(self._book.fail, lease, run.cut_off, wait_ms=wait)
-            await self._settle(lease.job, ending, GOODBYE)
+            await self._settle_soon(lease, ending)
             if not run.cut_off:
                 raise
 
@@ -152,10 +165,14 @@ class Performer:
         lease = run.lease
         job, handler = lease.job, self._processes[lease.job.type].handler
         fail = partial(self._book.fail, lease)
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
-                _limit(limit, job)
-                result = await handler(job, Context(self._book, lease, lambda: _limit(limit, job)))
+            if job.ttl is None:
+                result = await handler(job, Context(self._book, lease))
+            else:
+                async with limit:
+                    _limit(limit, job)
+                    result = await handler(job, Context(self._book, lease, partial(_limit, limit, job)))
         except Retry as signal:
             if signal.counted:
                 return partial(fail, said(signal), wait_ms=to_ms(signal.after))
@@ -175,10 +192,6 @@ class Performer:
         if run.cut_off == "Cancelled":
             # The handler was told, and has ended as if nothing had happened.
             return partial(fail, "Cancelled", wait_ms=None)
-        try:
-            to_json(result, "result")
-        except InvalidJob as error:
-            return partial(fail, f"the handler's result: {error}", wait_ms=self._wait_ms(job))
         return partial(self._book.complete, lease, result)
 
     def _wait_ms(self, job: Job) -> int:
@@ -189,23 +202,32 @@ class Performer:
             log.exception("a backoff strategy failed", extra={"id": job.id, "type": job.type})
             return within_reason(to_ms(job.delay) if job.delay is not None else 0)
 
-    async def _settle(self, job: Job, end: Ending, patience: timedelta) -> None:
+    async def _settle_soon(self, lease: Lease, end: Ending) -> None:
+        """End a run when there is little time."""
+        try:
+            async with asyncio.timeout(GOODBYE.total_seconds()):
+                await self._settle(lease, end, GOODBYE)
+        except TimeoutError:
+            log.error("run not settled: it will be rescued", extra={"id": lease.job.id, "type": lease.job.type})
+
+    async def _settle(self, lease: Lease, end: Ending, patience: timedelta) -> None:
         """End a run: whatever Redis answers in time is the end of it."""
-        pause = 0.05
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience.total_seconds()):
-                while True:
-                    try:
-                        await end()
-                        return
-                    except (LeaseLost, JobNotFound) as error:
-                        log.warning(
-                            "run ended by somebody else", extra={"id": job.id, "type": job.type, "why": str(error)}
-                        )
-                        return
-                    except QueueUnavailable:
-                        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-                        pause = min(pause * 2, 2.0)
+        job, now = lease.job, asyncio.get_running_loop().time
+        pause, deadline = 0.05, now() + patience.total_seconds()
+        while True:
+            try:
+                await end()
+                return
+            except (LeaseLost, JobNotFound) as error:
+                log.warning("run ended by somebody else", extra={"id": job.id, "type": job.type, "why": str(error)})
+                return
+            except InvalidJob as error:
+                end = partial(self._book.fail, lease, f"the handler's result: {error}", wait_ms=self._wait_ms(job))
+            except QueueUnavailable:
+                if now() > deadline:
+                    break
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, 2.0)
         log.error("run not settled: it will be rescued", extra={"id": job.id, "type": job.type})
 
 

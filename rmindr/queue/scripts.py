@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
@@ -42,7 +43,7 @@ VERBS: Final = (
     "prune",
 )
 # A transition gathers what goes into sets; whichever way it returns, that is written: no script can forget to.
-_WRAPPED: Final = """{prelude}
+_WRAPPED: Final = """
 local function transition()
 {source}
 end
@@ -51,6 +52,10 @@ local reply = transition()
 flush()
 return reply
 """
+_COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
+_DEFINITION: Final = re.compile(r"^(?=local )", re.MULTILINE)
+_NAMES: Final = re.compile(r"local (?:function )?([\w, ]+)")
+_WORD: Final = re.compile(r"\w+")
 
 
 class Scripts:
@@ -64,13 +69,25 @@ class Scripts:
             return (folder / f"{name}.lua").read_text(encoding="utf-8")
 
         prelude = source("prelude")
-        self._scripts = {verb: Script(redis, _WRAPPED.format(prelude=prelude, source=source(verb))) for verb in VERBS}
+        self._scripts = {verb: Script(redis, _script(prelude, source(verb))) for verb in VERBS}
 
     async def call(self, verb: str, now_ms: int | None, *args: Argument) -> Any:
         """Run one script. `now_ms` None means the server's own clock. Raises QueueUnavailable."""
         clock: Argument = "" if now_ms is None else now_ms
         with unavailable():
             return await self._scripts[verb](keys=self._keys.for_scripts, args=[clock, *args])
+
+
+def _script(prelude: str, source: str) -> str:
+    """A transition with what it mentions of the prelude: each function that a script defines costs at every call."""
+    wrapped = _WRAPPED.format(source=source)
+    mentioned, kept = set(_WORD.findall(wrapped)), [wrapped]
+    # From the end: what is mentioned is defined further up.
+    for definition in reversed(_DEFINITION.split(_COMMENT.sub("", prelude))):
+        if not (names := _NAMES.match(definition)) or mentioned.intersection(_WORD.findall(names[1])):
+            mentioned.update(_WORD.findall(definition))
+            kept.append(definition)
+    return "".join(reversed(kept))
 
 
 class Script:

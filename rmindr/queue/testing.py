@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from rmindr.queue.backoff import Backoff, Strategy, within_reason
 from rmindr.queue.errors import JobNotFound, WrongState
-from rmindr.queue.job import Job, Lease, NewJob, State, from_ms, to_ms
+from rmindr.queue.job import Job, Lease, NewJob, State, from_ms, to_json, to_ms
 from rmindr.queue.queue import Queue
 from rmindr.queue.runs import Handler, Performer, Process, Run
 
@@ -207,6 +207,7 @@ class _Book:
 
     async def complete(self, lease: Lease, result: Any = None) -> None:
         attempts = lease.job.attempts + 1
+        to_json(result, "result")
         self._change(lease, state=State.COMPLETE, attempts=attempts, progress=100, result=result)
 
     async def fail(self, lease: Lease, message: str, text: str | None = None, *, wait_ms: int | None) -> State:

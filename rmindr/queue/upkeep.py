@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from redis.asyncio import Redis
 
 from rmindr.queue.errors import QueueUnavailable, Refused
+from rmindr.queue.job import to_ms
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import PRUNED_AT_ONCE, Lifecycle
 from rmindr.queue.mending import Mending
@@ -34,8 +35,11 @@ log = logging.getLogger(__name__)
 # How often a worker says that it is alive, and how long silence means that it is not.
 BEAT: Final = timedelta(seconds=20)
 SILENCE: Final = timedelta(seconds=60)
-# How often one of the workers counts the sets against each other.
+# How often a worker counts the sets against each other; each so many times only while it has no work.
 _COUNTED_EVERY: Final = timedelta(minutes=1)
+_ROUNDS_AT_REST: Final = 5
+# How long to wait at most when Redis is away.
+_LOOK_FOR_REDIS: Final = timedelta(seconds=5)
 
 
 class Crew(Protocol):
@@ -43,6 +47,8 @@ class Crew(Protocol):
 
     id: str
     version: str
+    # How many jobs it has taken so far.
+    taken: int
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -64,9 +70,12 @@ class Upkeep:
         self._redis = redis
         self._keys = keys
         self._lease = lease
-        self._tick = tick
-        # By the server's clock, as it stood at the first sign of life.
+        self._tick = min(tick, _LOOK_FOR_REDIS)
+        # By the server's clock, as it stood at the first sign of life; and what was said then of this worker.
         self._began_ms: int | None = None
+        self._said: dict[Any, Any] = {}
+        # What to add to this process's clock for the server's.
+        self._ahead_ms = 0.0
         # When Redis last answered, and when it last did so after a silence that leases may not have survived.
         self._answered_at = time.monotonic()
         self._back_at = -math.inf
@@ -116,12 +125,12 @@ class Upkeep:
         self.note_answer()
         still = set(self._crew.runs)
         for run, reply in zip(runs, replies, strict=True):
-            # One that is over has given its lease back itself, perhaps in the call before this one.
-            if run not in still or run.over or reply == "ok":
+            if run not in still or reply == "ok":
                 continue
             if reply == "cancelled":
                 run.call_off()
-            elif not run.lost:
+            elif not run.lost and not run.handled:
+                # Of one that is handled, the last word may have been heard just before.
                 run.lost = True
                 log.warning("lease lost", extra={"id": run.lease.job.id, "type": run.lease.job.type})
                 run.task.cancel()
@@ -147,18 +156,19 @@ class Upkeep:
 
     async def _look_for_lost(self) -> timedelta:
         """Rescue and expire what there is; answers how long nothing more can be lost."""
-        with unavailable():
-            # A Redis that is frozen carries out on waking what it was sent: let that be this, and not a rescue.
-            await self._redis.ping()
+        now_ms = await self._lifecycle.now_ms()
         self.note_answer()
         if (back_for := time.monotonic() - self._back_at) < self._lease.total_seconds() / 4:
             # Nobody could prolong a lease meanwhile: the living get time to do so before any of them counts as dead.
             return self._lease / 4 - timedelta(seconds=back_for)
         await self._prolong()
-        rescued = await self._lifecycle.rescue()
+        # A Redis that was frozen carries out on waking what it had been sent: leases have lapsed then, but nobody is dead.
+        rescued = await self._lifecycle.rescue(now_ms + to_ms(self._lease / 4))
+        self._ahead_ms = rescued.now_ms - time.monotonic() * 1000
         for job_id, state in rescued.jobs.items():
             log.warning("rescued from a lost worker", extra={"id": job_id, "state": str(state)})
-        for job in await self._lifecycle.expired(rescued.now_ms):
+        # Only runs that are leased are ended here.
+        for job in await self._lifecycle.expired(rescued.now_ms) if rescued.next_end_in is not None else ():
             with contextlib.suppress(Refused):
                 await self._lifecycle.expire(job)
         return self._lease if rescued.next_end_in is None else min(self._lease, rescued.next_end_in)
@@ -173,9 +183,8 @@ class Upkeep:
             await asyncio.sleep(BEAT.total_seconds())
 
     async def _say_alive(self) -> None:
-        now_ms = await self._lifecycle.now_ms()
         if self._began_ms is None:
-            self._began_ms = now_ms
+            self._began_ms = await self._lifecycle.now_ms()
         # Kilobytes on Linux, bytes on macOS.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         about: dict[Any, Any] = {
@@ -187,6 +196,21 @@ class Upkeep:
             "active": json.dumps([run.lease.job.id for run in self._crew.runs][:100]),
             "memory": memory,
         }
+        if about != self._said or not await self._still_alive():
+            await self._introduce(about)
+
+    async def _still_alive(self) -> bool:
+        """Say so, where all else is as it was; False where Redis has forgotten who this is."""
+        with unavailable():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.pexpire(self._keys.worker(self._crew.id), SILENCE)
+                pipe.zadd(self._keys.workers, {self._crew.id: int(time.monotonic() * 1000 + self._ahead_ms)})
+                known, _ = await pipe.execute()
+        return bool(known)
+
+    async def _introduce(self, about: dict[Any, Any]) -> None:
+        now_ms = await self._lifecycle.now_ms()
+        self._ahead_ms = now_ms - time.monotonic() * 1000
         key = self._keys.worker(self._crew.id)
         with unavailable():
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -195,12 +219,18 @@ class Upkeep:
                 pipe.zadd(self._keys.workers, {self._crew.id: now_ms})
                 pipe.zremrangebyscore(self._keys.workers, "-inf", now_ms - 10 * SILENCE // timedelta(milliseconds=1))
                 await pipe.execute()
+        self._said = about
 
     # What a Kue's crash leaves
 
     async def _mend(self) -> None:
         """Look after half-moved jobs, now and then."""
+        taken, quiet = self._crew.taken, 0
         while True:
             await asyncio.sleep(_COUNTED_EVERY.total_seconds() * random.uniform(0.9, 1.1))
-            with contextlib.suppress(QueueUnavailable):
-                await self._mending.mend()
+            at_rest = taken == self._crew.taken and not self._mending.has_suspects
+            taken = self._crew.taken
+            quiet = quiet + 1 if at_rest else 0
+            if quiet <= 1 or quiet % _ROUNDS_AT_REST == 0:
+                with contextlib.suppress(QueueUnavailable):
+                    await self._mending.mend()

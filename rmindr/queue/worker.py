@@ -30,7 +30,7 @@ from rmindr.queue.connections import BLOCK
 from rmindr.queue.errors import QueueUnavailable, Refused
 from rmindr.queue.job import Lease
 from rmindr.queue.keys import Keys
-from rmindr.queue.lifecycle import Claimed, Lifecycle
+from rmindr.queue.lifecycle import PROMOTED_AT_ONCE, Claimed, Lifecycle
 from rmindr.queue.runs import GOODBYE, Performer, Process, Run
 from rmindr.queue.schedules import Schedules
 from rmindr.queue.upkeep import Upkeep
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 LEASE: Final = timedelta(seconds=60)
 # How long a lost hint may delay a job.
 TICK: Final = timedelta(seconds=10)
+# The first claim after a rest moves and takes so many jobs at most, each that follows at once twice as many: of thousands
+# that are due in one instant the first begin at once, while Redis makes the next ones ready.
+_FIRST_BITE: Final = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +104,11 @@ class Worker:
         self._timings = timings
         # Not by id: a run whose lease is lost may still be ending when the job is taken again.
         self._runs: set[Run] = set()
+        # Handlers at work, and runs whose handler has ended but whose last word is still on its way.
+        self._busy: Counter[str] = Counter()
+        self._settling: Counter[str] = Counter()
         self._held: set[str] = set()
+        self.taken = 0
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._listening = _Listening()
@@ -158,15 +165,16 @@ class Worker:
     # Claiming
 
     async def _pump(self) -> None:
-        token, in_doubt, pause = next(self._tokens), False, 0.05
+        token, in_doubt, pause, bite = next(self._tokens), False, 0.05, _FIRST_BITE
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
-                wanted = self._free_slots()
+                free = self._free_slots()
+                wanted = {type: min(count, bite, self._half(type)) for type, count in free.items()}
                 again, in_doubt = in_doubt, True
                 try:
                     claimed = await self._lifecycle.claim(
-                        wanted, token=token, lease=self._timings.lease, worker=self.name, again=again
+                        wanted, token=token, lease=self._timings.lease, worker=self.name, promote=bite, again=again
                     )
                 except QueueUnavailable as error:
                     # The claim may have happened: the same token asks again for what it took.
@@ -177,11 +185,19 @@ class Worker:
                 self._upkeep.note_answer()
                 if self._stopping.is_set():
                     break
+                self.taken += len(claimed.leases)
                 for lease in claimed.leases:
                     self._start(lease)
                 token, in_doubt, pause = next(self._tokens), False, 0.05
-                await self._tell_listener(wanted, claimed)
-                await self._sleep(await self._until_due(claimed))
+                taken = Counter(lease.job.type for lease in claimed.leases)
+                await self._tell_listener(wanted, taken, claimed)
+                rests = not claimed.leases and claimed.next_due_in != timedelta(0)
+                bite = _FIRST_BITE if rests else min(2 * bite, PROMOTED_AT_ONCE)
+                if any(taken[type] == count < free[type] for type, count in wanted.items()):
+                    # What has been taken begins while the rest is asked for.
+                    await asyncio.sleep(0)
+                else:
+                    await self._sleep(await self._until_due(claimed))
         finally:
             if in_doubt:
                 await self._give_back(token)
@@ -210,23 +226,31 @@ class Worker:
                         await self._lifecycle.release(lost)
 
     def _free_slots(self) -> dict[str, int]:
-        """How many jobs of each type may be taken. 0 is an answer too: their tokens are counted all the same."""
-        busy = Counter(run.lease.job.type for run in self._runs)
-        return {
-            type: 0 if type in self._held else max(0, process.concurrency - busy[type])
-            for type, process in self._processes.items()
-        }
+        """How many jobs of each type may be taken. 0 is an answer too: their tokens are counted all the same.
+
+        A slot is free when its handler has ended: the word that ends a run and the next claim travel one behind the other.
+        But where many such words wait to be heard, there is no sense in having ever more of them to say."""
+
+        def free(type: str, slots: int) -> int:
+            return 0 if type in self._held else max(0, slots - max(self._busy[type], self._settling[type] - slots))
+
+        return {type: free(type, process.concurrency) for type, process in self._processes.items()}
+
+    def _half(self, type: str) -> int:
+        """Half of a type's slots, where they are many: handlers work on one half while Redis fills the other."""
+        return max(_FIRST_BITE, self._processes[type].concurrency // 2)
 
     async def _sleep(self, wait: timedelta) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, wait.total_seconds())):
-                await self._wake.wait()
+        timer = asyncio.get_running_loop().call_later(max(0.0, wait.total_seconds()), self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+        # Whatever handlers end in this turn of the loop is said first, and their slots are filled by one claim.
+        await asyncio.sleep(0)
 
     # Listening
 
-    async def _tell_listener(self, wanted: Mapping[str, int], claimed: Claimed) -> None:
+    async def _tell_listener(self, wanted: Mapping[str, int], taken: Mapping[str, int], claimed: Claimed) -> None:
         """A type that had more slots than jobs has none waiting: its next job announces itself by a token."""
-        taken = Counter(lease.job.type for lease in claimed.leases)
         idle = frozenset(type for type, count in wanted.items() if taken[type] < count)
         listening = self._listening
         listening.slots = _Slots(idle, claimed.barred)
@@ -282,15 +306,29 @@ class Worker:
     # Performing
 
     def _start(self, lease: Lease) -> None:
-        run = Run(lease)
+        run = Run(lease, self._handled)
         run.task = self._group.create_task(self._performer.perform(run), name=f"{lease.job.type} {lease.job.id}")
         self._runs.add(run)
+        self._busy[lease.job.type] += 1
         run.task.add_done_callback(lambda _: self._ended(run))
 
+    def _handled(self, run: Run) -> None:
+        type = run.lease.job.type
+        self._busy[type] -= 1
+        self._settling[type] += 1
+        self._wake_for(type)
+
     def _ended(self, run: Run) -> None:
+        run.leave_handler()
+        type = run.lease.job.type
         self._runs.discard(run)
+        self._settling[type] -= 1
+        if self._settling[type] >= self._processes[type].concurrency:
+            self._wake_for(type)
+
+    def _wake_for(self, type: str) -> None:
         # Where slots were free before this one, nothing was waiting for it.
-        if run.lease.job.type not in self._listening.slots.idle or self._stopping.is_set():
+        if type not in self._listening.slots.idle or self._stopping.is_set():
             self._wake.set()
 
     async def _drain(self, grace: timedelta) -> None:

@@ -861,6 +861,18 @@ async def test_a_lost_run_is_an_attempt(queue: Queue, clock: Clock) -> None:
     assert rescued.jobs == {1: State.FAILED}
 
 
+async def test_a_rescue_that_the_server_comes_to_too_late_takes_nothing_back(queue: Queue, clock: Clock) -> None:
+    # A server that was frozen carries out on waking what it had been sent: leases have lapsed then, but nobody is dead.
+    await standing_active(queue, attempts=5)
+    asked_ms, before = clock.ms, await keyspace(queue)
+    clock.advance(seconds=60)
+
+    rescued = await queue.lifecycle.rescue(asked_ms + 1000)
+
+    assert (rescued.jobs, rescued.next_end_in) == ({}, timedelta(0))
+    assert await keyspace(queue) == before
+
+
 async def test_more_lost_jobs_than_one_rescue_takes_are_taken_by_the_next(queue: Queue, clock: Clock) -> None:
     await queue.create_many([NewJob(type="email", attempts=2)] * 130)
     await queue.lifecycle.claim({"email": 130}, token="t", lease=LEASE, worker="w")

@@ -342,3 +342,39 @@ async def test_a_worker_that_has_had_nothing_to_do_for_long_rescues_all_the_same
         await live_queue.lifecycle.claim({EMAIL: 1}, token="gone.1", lease=lease, worker="kue:gone:1")
 
         assert await eventually(lambda: ended(live_queue, 1))
+
+
+# Signs of life
+
+
+async def test_a_worker_that_redis_has_forgotten_says_anew_who_it_is(live_queue: Queue) -> None:
+    live_queue.process(EMAIL, nothing)
+    async with working(live_queue):
+        [before] = await eventually(live_queue.steering.workers)
+        worker = live_queue.worker
+        assert worker is not None
+        await live_queue.redis.delete(live_queue.keys.worker(worker.id), live_queue.keys.workers)
+
+        await worker._upkeep._say_alive()
+
+        [after] = await live_queue.steering.workers()
+    assert (after.id, after.types, after.started_at) == (before.id, before.types, before.started_at)
+
+
+async def test_a_worker_of_which_nothing_is_new_says_no_more_than_that_it_is_alive(own_valkey: Valkey) -> None:
+    async with Queue.open(own_valkey.url) as queue:
+        queue.process(EMAIL, nothing)
+        async with working(queue):
+            [before] = await eventually(queue.steering.workers)
+            worker = queue.worker
+            assert worker is not None
+
+            async def says_little() -> bool:
+                # Its memory may just have grown: that is news.
+                told = await commands(queue, "hset")
+                await worker._upkeep._say_alive()
+                return await commands(queue, "hset") == told
+
+            await eventually(says_little)
+            [after] = await queue.steering.workers()
+    assert after.seen_at >= before.seen_at

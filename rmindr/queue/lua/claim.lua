@@ -57,8 +57,8 @@ local function take(member, type)
     strike(ended.failed, member)
   end
   local holder = worker .. ':' .. type .. ':1'
-  enter(job, 'active', 'started_at', int(now), 'workerId', holder, 'lease', token .. '@' .. holder)
-  add(leases, int(now + lease), member)
+  enter(job, 'active', 'started_at', now, 'workerId', holder, 'lease', token .. '@' .. holder)
+  add(leases, now + lease, member)
   publish(id, 'start', json(type) .. ',null')
   -- One that has failed is due again since then.
   count(lateness_class(now - math.max(job.promote_at, number(fields.failed_at) or 0)))
@@ -120,9 +120,12 @@ if head[1] then look_again = math.min(look_again, tonumber(head[2])) end
 
 local wanted_types = {}
 for at = 7, #ARGV, 2 do wanted_types[#wanted_types + 1] = ARGV[at] end
--- The empty name stands for all types.
-local pauses = #wanted_types > 0 and redis.call('SMISMEMBER', paused, '', unpack(wanted_types)) or {}
-local rules = #wanted_types > 0 and redis.call('HMGET', limits, unpack(wanted_types)) or {}
+local pauses, rules = {}, {}
+if #wanted_types > 0 and redis.call('EXISTS', paused, limits) > 0 then
+  -- The empty name stands for all types.
+  pauses = redis.call('SMISMEMBER', paused, '', unpack(wanted_types))
+  rules = redis.call('HMGET', limits, unpack(wanted_types))
+end
 
 local waiting_types = {}
 for n, type in ipairs(wanted_types) do

@@ -4,7 +4,7 @@
 -- ARGV  1 now, ms or ''   2 the lowest id that may be given, less one
 --       then per job: type, priority, delay ms or '', due ms or '', unique key or '', words as JSON or '', how many fields,
 --       and each field: name, value
--- Returns per job {id, now} when made, {id, now, hash} of the one that holds the key when not.
+-- Returns now, and per job its id when made, or {id, hash} of the one that holds the key when not.
 
 local function holder(key)
   local id = key ~= '' and redis.call('HGET', unique, key)
@@ -24,18 +24,18 @@ while at <= #ARGV do
   at = at + 7 + width
 end
 
-local next_id, made, replies = new_ids(many, tonumber(ARGV[2])), {}, {}
+local next_id, made, replies = new_ids(many, tonumber(ARGV[2])), {}, { int(now) }
 for n, ask in ipairs(asked) do
   local key = ask[5]
   local holder = ask.holder or made[key]
   if holder then
-    replies[n] = { holder, int(now), redis.call('HGETALL', hash_of(holder)) }
+    replies[n + 1] = { holder, redis.call('HGETALL', hash_of(holder)) }
   else
     local id = int(next_id)
     next_id = next_id + 1
     make(id, ask, ask.fields)
     if key ~= '' then made[key] = id end
-    replies[n] = { id, int(now) }
+    replies[n + 1] = id
   end
 end
 return replies

@@ -3,6 +3,7 @@
 -- Every script receives the same KEYS (keys.py). ARGV[1] is the instant in ms, or '' for the server's own clock, which
 -- is what production uses. Hashes are written at once; what goes into and out of sets, tokens and events is gathered and
 -- written by `flush` when the transition has returned (scripts.py), one command for each key however many jobs there are.
+-- A script is given only what it mentions of this file: each definition that begins a line, from there to the next.
 --
 -- A script is not rolled back when it fails, and a full Redis refuses a script whose first write needs memory: so each
 -- checks before it writes, and those that a running job needs free before they add.
@@ -51,9 +52,13 @@ end
 
 -- A number out of a hash that anybody may have written to; nil for what Redis or JavaScript could not count with.
 local function number(text)
-  local value = tonumber(text or '')
+  if not text then return nil end
+  local value = tonumber(text)
   return value and value > -2 ^ 53 and value < 2 ^ 53 and value or nil
 end
+
+-- One more field and its value, in a list of them.
+local function also(fields, name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
 
 -- Gathering
 
@@ -124,9 +129,10 @@ local function write_history()
   local minute = { prefix .. 'history:minute:' .. int(math.floor(now / 60000)), 4 * 3600 }
   local day = { prefix .. 'history:day:' .. int(math.floor(now / 86400000)), 100 * 86400 }
   for _, period in ipairs({ minute, day }) do
-    -- What only tells of a transition must not stop it.
-    for what, times in pairs(counted) do redis.pcall('HINCRBY', period[1], what, times) end
-    redis.call('EXPIRE', period[1], period[2])
+    for what, times in pairs(counted) do
+      -- What only tells of a transition must not stop it. Whoever counts something first sees to it that it ends.
+      if redis.pcall('HINCRBY', period[1], what, times) == times then redis.call('EXPIRE', period[1], period[2]) end
+    end
   end
   counted = {}
 end
@@ -164,7 +170,7 @@ local function job_of(id, fields)
   -- A Kue worker that takes the job over writes its own name and knows nothing of leases: then ours is at an end.
   local token, holder = string.match(fields.lease or '', '^([^@]*)@(.*)$')
   return {
-    id = id, type = fields.type, state = fields.state, priority = string.format('%.17g', priority),
+    id = id, type = fields.type, state = fields.state, priority = priority,
     attempts = number(fields.attempts) or 0, max_attempts = number(fields.max_attempts) or 1, ttl = number(fields.ttl) or 0,
     lease = holder and holder == fields.workerId and token or '', started_at = number(fields.started_at) or now,
     remove_on_complete = fields.removeOnComplete, remove_on_failure = fields.removeOnFailure, unique = fields.unique,
@@ -200,7 +206,6 @@ local function leave(job)
       -- A Kue's timer may have called this run too long, and would fail it within a second, whosever it is by then.
       publish(job.id, 'ttl exceeded ack')
     end
-    redis.call('HDEL', hash_of(job.id), 'lease')
     strike(leases, member)
     freed[job.type] = true
   end
@@ -216,12 +221,13 @@ local function enter(job, state, ...)
     score = int(job.promote_at)
   elseif state == 'active' then
     -- 0 less: the negative of nothing would be written as -0.
-    score = job.ttl > 0 and int(now + job.ttl) or string.format('%.17g', 0 - math.abs(tonumber(job.priority)))
+    score = job.ttl > 0 and now + job.ttl or 0 - math.abs(job.priority)
   end
-  redis.call('HSET', hash_of(job.id), 'state', state, 'updated_at', int(now), ...)
+  if job.state == 'active' and state ~= 'active' then redis.call('HDEL', hash_of(job.id), 'lease') end
+  redis.call('HSET', hash_of(job.id), 'state', state, 'updated_at', now, ...)
   add(states[state], score, member)
   add(of_type(job.type, state), job.priority, member)
-  if ended[state] then add(ended[state], int(now), member) end
+  if ended[state] then add(ended[state], now, member) end
   job.state = state
   if state == 'inactive' then
     tokens[job.type] = (tokens[job.type] or 0) + 1
@@ -252,9 +258,11 @@ local function unlist(job)
   strike(leases, member)
 end
 
--- Take a job's words out of the index, where it has been indexed.
+-- Take a job's words out of the index, where any job has been indexed.
+local indexed = nil
 local function unindex(id)
-  local text = redis.call('EXISTS', lexicon) == 1 and redis.pcall('HGET', hash_of(id), 'words')
+  if indexed == nil then indexed = redis.call('EXISTS', lexicon) == 1 end
+  local text = indexed and redis.pcall('HGET', hash_of(id), 'words')
   if not text or text.err then return end
   redis.call('HDEL', hash_of(id), 'words')
   local readable, words = pcall(cjson.decode, text)
@@ -367,6 +375,7 @@ local function index(id, words)
     redis.call('ZADD', lexicon, '0', word)
   end
   redis.call('HSET', hash_of(id), 'words', words)
+  indexed = true
 end
 
 -- This many ids that were never given, not before Redis was emptied, nor before the counter alone was lost; the first one.
@@ -385,23 +394,23 @@ end
 
 -- A new job under an id of its own. `ask` is {type, priority, delay ms or '', due ms or '', unique key or '', words or ''};
 -- `fields` go into the hash as they are.
+local known_types = {}
 local function make(id, ask, fields)
   local type, priority, delay, due, key, words = unpack(ask)
-  local promote_at = due ~= '' and tonumber(due) or now + tonumber(delay ~= '' and delay or 0)
-  local function also(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
-  also('type', type)
-  also('priority', priority)
-  also('created_at', int(now))
-  also('promote_at', int(math.max(promote_at, now)))
-  if promote_at > now then also('delay', int(promote_at - now)) end
+  local promote_at = due ~= '' and tonumber(due) or now + (tonumber(delay) or 0)
+  local delayed = promote_at > now
+  if delayed then also(fields, 'delay', int(promote_at - now)) end
   if key ~= '' then
-    also('unique', key)
+    also(fields, 'unique', key)
     redis.call('HSET', unique, key, id)
   end
-  redis.call('SADD', types, type)
+  if not known_types[type] then
+    redis.call('SADD', types, type)
+    known_types[type] = true
+  end
   add(jobs, priority, zid(id))
-  enter({ id = id, type = type, priority = priority, promote_at = promote_at },
-    promote_at > now and 'delayed' or 'inactive', unpack(fields))
+  enter({ id = id, type = type, priority = priority, promote_at = promote_at }, delayed and 'delayed' or 'inactive',
+    'type', type, 'priority', priority, 'created_at', now, 'promote_at', int(math.max(promote_at, now)), unpack(fields))
   index(id, words)
   count('created')
 end
@@ -433,7 +442,8 @@ local function end_run(job, message, text, wait)
   local fields = { 'error', text, 'failed_at', int(now), 'attempts', int(attempts) }
   if wait > 0 then
     job.promote_at = now + wait
-    for _, value in ipairs({ 'delay', int(wait), 'promote_at', int(job.promote_at) }) do fields[#fields + 1] = value end
+    also(fields, 'delay', int(wait))
+    also(fields, 'promote_at', int(job.promote_at))
   end
   enter(job, wait > 0 and 'delayed' or 'inactive', unpack(fields))
   publish(id, 'failed attempt', json(message) .. ',' .. int(attempts))

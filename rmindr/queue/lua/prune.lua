@@ -4,4 +4,5 @@
 -- ARGV  1 now, ms or ''   2 how many at most, of each state
 -- Returns how many.
 
+if redis.call('EXISTS', retention) == 0 then return 0 end
 return prune('complete', tonumber(ARGV[2])) + prune('failed', tonumber(ARGV[2]))

@@ -1,11 +1,17 @@
 -- rescue: active, lease lapsed -> inactive | failed
 -- Take jobs back from workers that are gone. A lost run counts as an attempt; a job that loses too many workers fails.
 --
--- ARGV  1 now, ms or ''   2 how many jobs at most   3 how many losses a job may have
+-- ARGV  1 now, ms or ''   2 how many jobs at most   3 how many losses a job may have   4 not after this instant, ms or ''
 -- Returns {now, µs; the instant when the next lease ends, ms or ''; {{id, state it is in now}, …}}
 
-local rescued = {}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'LIMIT', 0, ARGV[2])) do
+local function first_end() return redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or '' end
+
+local rescued, ends = {}, first_end()
+local lapsed = {}
+if ends ~= '' and tonumber(ends) <= now and now <= (tonumber(ARGV[4]) or now) then
+  lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'LIMIT', 0, ARGV[2])
+end
+for _, member in ipairs(lapsed) do
   local id = id_of(member)
   local job = read(id)
   redis.call('ZREM', leases, member)
@@ -22,4 +28,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'L
     rescued[#rescued + 1] = { id, lose(job, tonumber(ARGV[3])) }
   end
 end
-return { int(now_us), redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or '', rescued }
+return { int(now_us), #lapsed > 0 and first_end() or ends, rescued }

@@ -11,14 +11,13 @@ local function change(terms, id, data, words, priority, delay, due)
   if job.state ~= 'delayed' and job.state ~= 'inactive' then return job.state end
 
   local fields = { 'updated_at', int(now) }
-  local function also(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   if data ~= '' then
-    also('data', data)
+    also(fields, 'data', data)
     unindex(id)
     index(id, words)
   end
   if priority ~= '' then
-    also('priority', priority)
+    also(fields, 'priority', priority)
     job.priority = priority
   end
   for n = 1, #terms, 2 do
@@ -28,8 +27,8 @@ local function change(terms, id, data, words, priority, delay, due)
   if delay ~= '' or due ~= '' then
     job.promote_at = due ~= '' and tonumber(due) or now + tonumber(delay)
     target = job.promote_at > now and 'delayed' or 'inactive'
-    also('delay', int(math.max(0, job.promote_at - now)))
-    also('promote_at', int(math.max(job.promote_at, now)))
+    also(fields, 'delay', int(math.max(0, job.promote_at - now)))
+    also(fields, 'promote_at', int(math.max(job.promote_at, now)))
   end
 
   add(jobs, job.priority, zid(id))
