@@ -178,6 +178,9 @@ class Feeder:
             if job.state is State.DELAYED:
                 with contextlib.suppress(Refused):
                     await self._queue.update(job.id, delay=timedelta(0))
+        if any(job.state is State.INACTIVE for job in jobs):
+            # Its token may have died with whoever was woken by it.
+            await self._queue.wake()
         log.warning("overdue", reminders=len(overdue))
 
     async def _audit(self) -> None:

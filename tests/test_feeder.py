@@ -26,6 +26,7 @@ from rmindr.models import Reminder, Status
 from rmindr.queue import Job, Queue, QueueUnavailable, State
 from rmindr.queue.keys import zid
 from tests.deliveries import Away, Peephole, a_reminder, alter, clock_of, delivering, stored
+from tests.queue.crew import is_blocked, nothing, working
 from tests.queue.proxy import Proxy
 from tests.queue.scenery import PATIENCE_S, a_lease, eventually, keyspace, taken_by_kue, until
 from tests.servers import Valkey, free_port
@@ -328,6 +329,39 @@ async def test_what_is_overdue_and_has_lost_its_alarm_gets_one_that_rings_now(
     await feeder.sweep()
 
     assert [(await alarm_of(live_queue, each)).state for each in made] == [State.INACTIVE] * 4
+
+
+async def test_what_is_overdue_because_its_announcement_was_lost_is_announced_again(
+    database: Database, live_queue: Queue
+) -> None:
+    """Whoever was woken by the token may have died at that moment."""
+    feeder = a_feeder(database, live_queue, NEVER)
+    reminder = await soon(database)
+    await feeder.sweep()
+    job = await alarm_of(live_queue, reminder)
+    live_queue.process("email", nothing)
+    async with working(live_queue, tick=timedelta(hours=1)):
+        await eventually(lambda: is_blocked(live_queue))
+        await becomes_inactive_unannounced(live_queue, job)
+        await alter(database, reminder.id, next_at=-timedelta(seconds=10))
+
+        await feeder.sweep()
+
+        assert await eventually(lambda: is_gone(live_queue, job))
+
+
+async def is_gone(queue: Queue, job: Job) -> bool:
+    return not await queue.redis.exists(queue.keys.job(job.id))
+
+
+async def becomes_inactive_unannounced(queue: Queue, job: Job) -> None:
+    keys = queue.keys
+    async with queue.redis.pipeline(transaction=True) as pipe:
+        for of in (keys.in_state, lambda state: keys.of_type(job.type, state)):
+            pipe.zrem(of(State.DELAYED), zid(job.id))
+            pipe.zadd(of(State.INACTIVE), {zid(job.id): 0})
+        pipe.hset(keys.job(job.id), "state", State.INACTIVE)
+        await pipe.execute()
 
 
 async def test_an_alarm_that_is_set_too_late_rings_now(database: Database, live_queue: Queue) -> None:

@@ -118,6 +118,18 @@ class Lifecycle:
             seconds, microseconds = await (connection or self._redis).time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
+    async def wake(self) -> None:
+        """Let a worker that sleeps look at once. Raises QueueUnavailable."""
+        with unavailable():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                self.ring(pipe)
+                await pipe.execute()
+
+    def ring(self, pipe: Any) -> None:
+        """The same, as part of a pipeline; whoever looks next needs no second token."""
+        pipe.lpush(self._keys.wake, "1")
+        pipe.ltrim(self._keys.wake, 0, 0)
+
     async def create(self, new: NewJob) -> tuple[Job, bool]:
         """· → delayed | inactive. The job and True; or, where a living job holds the unique key, that one and False.
 

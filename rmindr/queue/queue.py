@@ -196,6 +196,11 @@ class Queue:
         async with self._ear():
             return await self._waiting.result(checked_id(job_id), timeout)
 
+    async def wake(self) -> None:
+        """Let a worker that sleeps look now, not at its next tick: for jobs whose announcement may have been lost. Raises
+        QueueUnavailable."""
+        await self.lifecycle.wake()
+
     # Hearing
 
     def on(self, event: str, callback: Callback, *, job_id: int | None = None) -> None:

@@ -175,8 +175,7 @@ class Schedules:
         pipe.hset(key, "is", wire)
         pipe.zadd(self._keys.schedules, {schedule.name: following})
         # A worker that sleeps until something later looks again.
-        pipe.lpush(self._keys.wake, "1")
-        pipe.ltrim(self._keys.wake, 0, 0)
+        self._lifecycle.ring(pipe)
         await pipe.execute()
         return following
 
