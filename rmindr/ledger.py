@@ -14,8 +14,9 @@ reminder's timeline, so there is no truth beside the row. Statements are built o
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -45,6 +46,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from rmindr.database import Database, Instant, now
 from rmindr.models import WAITING, Consent, Kind, Person, Reminder, Status
+from rmindr.queue.scripts import Flights
 
 reminders = cast(Table, Reminder.__table__)  # type: ignore[attr-defined]
 row = reminders.c
@@ -54,6 +56,9 @@ CRASHES_ALLOWED: Final = 3
 RESENDS_ALLOWED: Final = 2
 # A timeline is for people: beyond this it stops growing, whatever goes on.
 _TIMELINE_LENGTH: Final = 60_000
+_Asked = tuple[Executable, Mapping[str, Any]]
+# So many statements take a few milliseconds, and nobody waits longer for the others.
+_TOGETHER: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,7 @@ class Ledger:
 
     def __init__(self, database: Database, lease: timedelta) -> None:
         self._database = database
+        self._flights: Flights[_Asked, Any] = Flights(self._together, seats=_TOGETHER)
         lease_end = now() + _ms(lease)
         self._claim = _claim(lease_end, marked=False)
         self._claim_marked = _claim(lease_end, marked=True)
@@ -117,14 +123,12 @@ class Ledger:
         `resend` takes a reminder whose last attempt may have arrived: for a caller who has looked for the witness and
         waited. Raises StorageUnavailable."""
         values = {"of_id": id, "of_rev": rev, "note": note("claimed", worker=worker)}
-        async with self._database.statements() as connection:
-            statement = self._claim_marked if resend else self._claim
-            found = (await connection.execute(statement, values)).mappings().one_or_none()
-            if found is None:
-                return None
-            whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
-            by = await connection.scalar(_BY, whose) if found["owner"] else None
-        return Claim(**found, by=by)
+        found = await self._one(self._claim_marked if resend else self._claim, values)
+        if found is None:
+            return None
+        whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
+        by = await self._one(_BY, whose) if found["owner"] else None
+        return Claim(**found, by=by["address"] if by is not None else None)
 
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
@@ -215,14 +219,44 @@ class Ledger:
         return Reminder(**{name: value for name, value in found.items() if name != "read_at"}), read_at
 
     async def _one(self, statement: Executable, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        async with self._database.statements() as connection:
-            found = (await connection.execute(statement, values)).mappings().one_or_none()
-        return None if found is None else dict(found)
+        found: Mapping[str, Any] | None = await self._flights((statement, values))
+        return found
 
     async def _change(self, statement: Update, values: Mapping[str, Any]) -> bool:
+        return bool(await self._flights((statement, values)))
+
+    # What comes while the database is at work travels together: one commit, and one wait for the disk, for many mails.
+
+    async def _together(self, asked: list[_Asked]) -> Sequence[Any]:
+        if len(asked) == 1:
+            return [await self._alone(*asked[0])]
+        # Whoever else changes many rows takes them in this order, too: so nobody waits for somebody who waits for him.
+        order = sorted(range(len(asked)), key=lambda at: str(asked[at][1].get("of_id")))
+        answers: list[Any] = [None] * len(asked)
+        committing = False
+        try:
+            async with self._database.transaction() as connection:
+                for at in order:
+                    answers[at] = _answer(await connection.execute(*asked[at]))
+                committing = True
+        except Exception:
+            if committing:
+                raise
+            # Nothing was written. What one of them stumbled over is not the others' trouble.
+            return await asyncio.gather(*(self._alone(*each) for each in asked), return_exceptions=True)
+        return answers
+
+    async def _alone(self, statement: Executable, values: Mapping[str, Any]) -> Any:
         async with self._database.statements() as connection:
-            result = cast(CursorResult[Any], await connection.execute(statement, values))
-        return result.rowcount > 0
+            return _answer(await connection.execute(statement, values))
+
+
+def _answer(result: CursorResult[Any]) -> Any:
+    """The row that a statement returned, or None; of one that returns none, how many it changed."""
+    if not result.returns_rows:
+        return result.rowcount
+    found = result.mappings().one_or_none()
+    return None if found is None else dict(found)
 
 
 def _claim(lease_end: Any, *, marked: bool) -> Update:

@@ -101,7 +101,7 @@ async def work(
             ]
             log.info("worker started")
             try:
-                await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(5))
+                await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(10))
             finally:
                 for aide in aides:
                     aide.cancel()

@@ -49,6 +49,10 @@ TOO_WIDE: Final = """() => [...document.querySelectorAll("body *")]
 
 # Every page in every state
 
+QUEUE: Final = (
+    "", "?by=day", "/history", "/jobs", "/jobs?state=delayed&type=email", "/jobs?q=nothing", "/jobs/1", "/jobs/1/remove",
+    "/type?name=email", "/all?do=cancel&state=delayed",
+)  # fmt: skip
 
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänswitwenrentenauszahlungsstelle" * 2
 
@@ -126,6 +130,7 @@ async def every_page(site: Site, states: dict[str, str]) -> dict[str, Callable[[
         "the inbox": at("/inbox"),
         **{f"a mail, {part}": at(f"/inbox/{mail}?part={part}") for part in ("text", "html", "headers", "raw")},
         "the API": at("/docs"),
+        **{f"the queue, {path}": at(f"/queue{path}") for path in QUEUE},
     }
 
 
