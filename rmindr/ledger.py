@@ -123,14 +123,12 @@ class Ledger:
         `resend` takes a reminder whose last attempt may have arrived: for a caller who has looked for the witness and
         waited. Raises StorageUnavailable."""
         values = {"of_id": id, "of_rev": rev, "note": note("claimed", worker=worker)}
-        async with self._database.statements() as connection:
-            statement = self._claim_marked if resend else self._claim
-            found = (await connection.execute(statement, values)).mappings().one_or_none()
-            if found is None:
-                return None
-            whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
-            by = await connection.scalar(_BY, whose) if found["owner"] else None
-        return Claim(**found, by=by)
+        found = await self._one(self._claim_marked if resend else self._claim, values)
+        if found is None:
+            return None
+        whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
+        by = await self._one(_BY, whose) if found["owner"] else None
+        return Claim(**found, by=by["address"] if by is not None else None)
 
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
