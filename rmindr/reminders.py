@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Result, and_, bindparam, case, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rmindr import drafts, times
+from rmindr import drafts, moments, times
 from rmindr.alarms import Alarms
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
@@ -109,6 +110,8 @@ class Reminders:
             if (known := await self._by_key(owner, idem_key, asked)) is not None:
                 return known
         draft = self.preview(asked)
+        if draft.repeats is not None:
+            raise InvalidDraft({"repeat": "is not kept yet"})
         try:
             # In three steps: a server that froze before the last of them stores nothing when it wakes, long after the 503.
             async with self._database.transaction() as connection:
@@ -146,6 +149,7 @@ class Reminders:
             "idem_key": idem_key,
             "idem_hash": _fingerprint(asked) if idem_key is not None else None,
             "timeline": _created(clock),
+            **_planned(draft),
         }
 
     async def find(self, id: UUID, eyes: Eyes) -> Reminder:
@@ -183,6 +187,7 @@ class Reminders:
                 "due_at": draft.due_at,
                 "next_at": draft.due_at,
                 "time_zone": draft.time_zone,
+                **_replanned(seen, change, draft),
             }
             mails: Sequence[Reminder] = ()
             async with self._database.transaction() as connection:
@@ -229,23 +234,24 @@ class Reminders:
 
     def _changed(self, seen: Reminder, change: Asked) -> Draft:
         """The draft that the reminder becomes. An instant that is not changed may have passed already."""
-        same_time = change.due_at is None and change.when is None and change.time_zone is None
-        if change.due_at is not None or change.when is not None:
-            due_at, when = change.due_at, change.when
-        else:
-            due_at, when = seen.due_at.isoformat(), None
         automatic = drafts.subject_from(seen.message) == seen.subject
+        due_at, when, fold, zone = change.due_at, change.when, change.fold, change.time_zone or seen.time_zone
+        if due_at is None and when is None:
+            due_at = seen.due_at.isoformat()
         asked = Asked(
             to=change.to if change.to is not None else seen.recipient,
             subject=change.subject if change.subject is not None else (None if automatic else seen.subject),
             message=change.message if change.message is not None else seen.message,
             due_at=due_at,
             when=when,
-            time_zone=change.time_zone if change.time_zone is not None else seen.time_zone,
-            fold=change.fold,
+            time_zone=zone,
+            fold=fold,
+            deadline_at=change.deadline_at,
         )
         clock = self._clock()
-        return drafts.draft(asked, clock=min(clock, seen.due_at - timedelta(milliseconds=1)) if same_time else clock)
+        if _same_time(change):
+            clock = min(clock, seen.due_at - timedelta(milliseconds=1))
+        return drafts.draft(asked, clock=clock)
 
     async def _by_key(self, owner: str, idem_key: str, asked: Asked) -> Reminder | None:
         async with self._database.statements() as connection:
@@ -255,6 +261,16 @@ class Reminders:
         return known
 
 
+def _planned(draft: Draft) -> dict[str, Any]:
+    """By what its instant was found, so that it can be found anew; and after which it is of no use."""
+    return {
+        "wall": draft.wall.isoformat() if draft.wall is not None else None,
+        "fold": draft.fold,
+        "zone_rules": moments.rules_in_use() if draft.wall is not None else "",
+        "deadline_at": draft.deadline_at,
+    }
+
+
 def _is_changeable(reminder: Reminder) -> bool:
     """As CHANGEABLE has it: what was refused a moment ago may have been put off since."""
     if reminder.status == Status.SENDING:
@@ -262,8 +278,29 @@ def _is_changeable(reminder: Reminder) -> bool:
     return reminder.status in (Status.UNCONFIRMED, *WAITING)
 
 
+def _replanned(seen: Reminder, change: Asked, draft: Draft) -> dict[str, Any]:
+    """What an edit makes of a plan. Whatever is moved is of use for as long as before."""
+    values = {} if _same_time(change) else _planned(draft)
+    if change.due_at is None and change.when is None and change.time_zone is not None and seen.wall is not None:
+        # Only the zone is another one: the instant stays, and so does what it is true to, a clock.
+        local = draft.due_at.astimezone(ZoneInfo(draft.time_zone))
+        wall = local.replace(tzinfo=None, fold=0).isoformat()
+        values |= {"wall": wall, "fold": local.fold, "zone_rules": moments.rules_in_use()}
+    if change.deadline_at is not None:
+        return values | {"deadline_at": draft.deadline_at}
+    useful = seen.deadline_at - seen.due_at if seen.deadline_at is not None else None
+    return values | {"deadline_at": draft.due_at + useful if useful is not None else None}
+
+
+def _same_time(change: Asked) -> bool:
+    return change.due_at is None and change.when is None and change.time_zone is None
+
+
 def _fingerprint(asked: Asked) -> str:
     fields = [asked.to, asked.subject, asked.message, asked.due_at, asked.when, asked.time_zone, asked.fold]
+    more = [asked.repeat, asked.until, asked.count, asked.from_completion, asked.missed, asked.deadline_at]
+    # What the release before did not know of is left out where it is not said: its keys are still good.
+    fields += more if any(each is not None for each in more) else []
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
-from rmindr import times
 from rmindr.drafts import Asked
 from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, TimelineEvent
 from rmindr.models import WAITING, Reminder, Status
 from rmindr.reminders import Reminders
 from rmindr.web.bodies import StrictRoute
+from rmindr.web.previews import preview_of
 from rmindr.web.problems import PROBLEMS, Problem
 from rmindr.web.visitors import Reading, Scheduling, Writing
 
@@ -37,6 +36,13 @@ class Accepted(SQLModel):
 
 class PreviewIn(ReminderChange):
     """A reminder that is still being written."""
+
+    repeat: str | None = None
+    until: str | None = None
+    count: int | None = Field(None, ge=1, le=10_000)
+    from_completion: bool | None = None
+    missed: Literal["once", "skip"] | None = None
+    reader_time_zone: str | None = Field(None, description="On whose clock it is told, too, where that is another.")
 
 
 def reminders_of(request: Request) -> Reminders:
@@ -100,7 +106,7 @@ async def create(
 )
 async def preview(body: PreviewIn, books: Books) -> Preview:
     """What is given is checked as for a real one; `to` and `message` may still be missing."""
-    return preview_of(books, asked(body))
+    return preview_of(books, Asked(**body.model_dump(exclude={"reader_time_zone"})), body.reader_time_zone)
 
 
 @router.get(
@@ -170,21 +176,6 @@ def asked(body: ReminderIn | ReminderChange) -> Asked:
     return Asked(**body.model_dump())
 
 
-def preview_of(books: Reminders, request: Asked) -> Preview:
-    """What this request would become."""
-    draft = books.preview(request, partial=True)
-    place = ZoneInfo(draft.time_zone)
-    local = draft.due_at.astimezone(place)
-    return Preview(
-        to=draft.to or None,
-        subject=draft.subject,
-        due_at=draft.due_at,
-        time_zone=draft.time_zone,
-        local_time=local.isoformat(timespec="milliseconds"),
-        sentence=f"Sends {times.in_words(draft.due_at, place)}, in {books.distance(draft.due_at)}.",
-    )
-
-
 def shown(reminder: Reminder) -> ReminderOut:
     """A row as a program sees it."""
     return ReminderOut(
@@ -205,6 +196,10 @@ def shown(reminder: Reminder) -> ReminderOut:
         lateness_ms=reminder.lateness_ms,
         may_have_arrived_twice=reminder.ambiguous > 0 and reminder.status == Status.SENT,
         timeline=[TimelineEvent.of(event) for event in reminder.events],
+        wall_time=reminder.wall,
+        zone_rules=reminder.zone_rules,
+        deadline_at=reminder.deadline_at,
+        series_id=reminder.series_id,
     )
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from rmindr import times
 from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT
 from rmindr.models import Reminder, Status
+from rmindr.recurrence import presets
 from rmindr.web import queue_words
 from rmindr.web.problems import PROBLEMS, anchor
 
@@ -62,6 +63,8 @@ def templates() -> Environment:
     )
     environment.globals |= {
         "zones": times.zones(),
+        # By any day; which one it is, the preview says.
+        "repeats": list(presets(datetime(2026, 1, 1))),  # noqa: DTZ001  (a clock)
         "status_words": _STATUS_WORDS,
         "event_words": _EVENT_WORDS,
         "max_message": MAX_MESSAGE,
