@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,9 @@ _FROM_MESSAGE: Final = 70
 # Cc control, Cs lone surrogates, Zl and Zp line and paragraph ends; bidirectional overrides can disguise what is read.
 _FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# Of what repeats and is rather skipped than sent late, what could not be sent within this is skipped.
+_SKIPPED_AFTER: Final = timedelta(hours=1)
 
 T = TypeVar("T")
 
@@ -75,6 +78,8 @@ def draft(asked: Asked, *, clock: datetime, partial: bool = False) -> Draft:
     if asked.deadline_at is not None and asked.deadline_at.strip() and found is not None:
         said, due = asked.deadline_at, found
         deadline = complaints.check("deadline_at", lambda: moments.deadline(said, due))
+    if found is not None and found.repeats is not None and asked.missed == "skip" and deadline is None:
+        deadline = found.at + _SKIPPED_AFTER
     if complaints.problems or to is None or message is None or subject is None or found is None:
         raise InvalidDraft(complaints.problems)
     return Draft(

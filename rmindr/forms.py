@@ -101,7 +101,8 @@ class ReminderChange(SQLModel):
     when: str | None = None
     time_zone: str | None = None
     fold: int | None = Field(None, ge=0, le=1)
-    deadline_at: str | None = None
+    deadline_at: str | None = Field(None, description="Empty takes it away.")
+    repeat: str | None = Field(None, description="Another rule, for all that follow.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -187,3 +188,18 @@ class Preview(SQLModel):
     repeats: str | None = Field(description="The rule in words.")
     next: list[Shown] = Field(description="The first five of what repeats.")
     deadline_at: datetime | None
+
+
+class SeriesOut(SQLModel):
+    """What repeats, as it stands."""
+
+    id: UUID
+    state: str = Field(description="active, ended, or cancelled")
+    rule: str = Field(description="RFC 5545; UNTIL is on the clock of `time_zone`.")
+    repeats: str = Field(description="The rule in words.")
+    time_zone: str
+    from_completion: bool
+    missed: str
+    useful_seconds: int | None
+    made: int = Field(description="How many occurrences there have been, with the one that stands.")
+    next: list[Shown]

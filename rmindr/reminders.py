@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Result, and_, bindparam, case, false, inse
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rmindr import drafts, moments, times
+from rmindr import drafts, moments, series, times
 from rmindr.alarms import Alarms
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
@@ -27,7 +27,7 @@ from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
 from rmindr.forms import Draft
 from rmindr.gate import Asker, Gate
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import WAITING, Kind, Reminder, Status, new_id
+from rmindr.models import WAITING, Kind, Reminder, Series, Status, new_id
 
 CHANGEABLE: Final = or_(
     row.status.in_((Status.UNCONFIRMED, *WAITING)),
@@ -110,8 +110,6 @@ class Reminders:
             if (known := await self._by_key(owner, idem_key, asked)) is not None:
                 return known
         draft = self.preview(asked)
-        if draft.repeats is not None:
-            raise InvalidDraft({"repeat": "is not kept yet"})
         try:
             # In three steps: a server that froze before the last of them stores nothing when it wakes, long after the 503.
             async with self._database.transaction() as connection:
@@ -119,6 +117,9 @@ class Reminders:
                 if admission.status is None:
                     return None
                 values = self._values(draft, asked, admission.owner, admission.status, idem_key)
+                if draft.repeats is not None:
+                    values["series_id"] = await series.begin(connection, draft, admission.owner)
+                    values["occurrence"] = draft.repeats.start.isoformat()
                 reminder = _reminder((await connection.execute(_INSERT, values)).mappings().one())
         except IntegrityError:
             # The same key, a moment ago and on another connection.
@@ -173,13 +174,15 @@ class Reminders:
         async with self._database.statements() as connection:
             return [_reminder(found) for found in (await connection.execute(statement)).mappings()]
 
-    async def edit(self, id: UUID, change: Asked, eyes: Eyes, asker: Asker) -> Reminder:
+    async def edit(self, id: UUID, change: Asked, eyes: Eyes, asker: Asker, *, following: bool = False) -> Reminder:
         """Change what is given; the old version is never sent after this returns. Another address must agree anew.
 
+        `following`: of what repeats, this one and all that follow.
         Raises InvalidDraft, ReminderNotFound, TooLate, TooMany, StorageUnavailable."""
         while True:
             seen = await self.find(id, eyes)
-            draft = self._changed(seen, change)
+            held = await self._series_of(seen, change, following=following)
+            draft = self._changed(seen, change, held)
             values = {
                 "recipient": draft.to,
                 "subject": draft.subject,
@@ -189,8 +192,15 @@ class Reminders:
                 "time_zone": draft.time_zone,
                 **_replanned(seen, change, draft),
             }
+            if draft.repeats is not None:
+                values["occurrence"] = draft.repeats.start.isoformat()
             mails: Sequence[Reminder] = ()
             async with self._database.transaction() as connection:
+                if held is not None:
+                    locked = await series.hold(connection, held.id)
+                    if locked is None or locked.rev != held.rev or locked.next_wall != held.next_wall:
+                        continue
+                    await series.change(connection, held, series.restated(held, draft))
                 # An edit confirms nothing; only another address is asked about anew.
                 status: Any = _EDITED
                 if draft.to != seen.recipient:
@@ -207,17 +217,57 @@ class Reminders:
             await self._require_changeable(seen, eyes)
 
     async def cancel(self, id: UUID, eyes: Eyes) -> Reminder:
-        """Never send it; once this has returned, it will not be. Raises ReminderNotFound, TooLate, StorageUnavailable."""
+        """Never send it; once this has returned, it will not be. Of what repeats, the next one stands then.
+
+        Raises ReminderNotFound, TooLate, StorageUnavailable."""
         while True:
             seen = await self.find(id, eyes)
             if seen.status == Status.CANCELLED:
                 return seen
-            async with self._database.statements() as connection:
+            async with self._database.transaction() as connection:
+                held = await series.hold(connection, seen.series_id) if seen.series_id is not None else None
                 cancelled = await self._change(connection, seen, "cancelled", {"status": Status.CANCELLED})
+                if cancelled is not None:
+                    await series.follow(connection, held, unconfirmed=seen.status == Status.UNCONFIRMED)
             if cancelled is not None:
                 await self._alarms.forget(seen)
                 return cancelled
             await self._require_changeable(seen, eyes)
+
+    async def stop(self, id: UUID, eyes: Eyes) -> Reminder:
+        """Of what repeats, cancel this one and all that follow. Raises as `cancel`; where it does not repeat, it is that."""
+        seen = await self.find(id, eyes)
+        if seen.series_id is None:
+            return await self.cancel(id, eyes)
+        standing = row.series_id == seen.series_id
+        async with self._database.transaction() as connection:
+            held = await series.hold(connection, seen.series_id)
+            if held is not None and held.state == series.ACTIVE:
+                await series.change(connection, held, {"state": series.CANCELLED, "next_wall": None})
+            stopped = _CHANGE.where(standing).values(status=Status.CANCELLED).returning(*row)
+            found = (await connection.execute(stopped, {"note": note("cancelled")})).mappings().all()
+        for each in found:
+            # The alarm is that of the revision before.
+            await self._alarms.forget(Reminder(**{**each, "rev": each["rev"] - 1}))
+        return await self.find(id, eyes)
+
+    async def series_of(self, reminder: Reminder) -> Series | None:
+        """What it is an occurrence of; None where it is of nothing. Raises StorageUnavailable."""
+        if reminder.series_id is None:
+            return None
+        async with self._database.statements() as connection:
+            return await series.find(connection, reminder.series_id)
+
+    async def _series_of(self, seen: Reminder, change: Asked, *, following: bool) -> Series | None:
+        """The series that an edit is of, too; None where it is of this one alone. Raises InvalidDraft."""
+        if not following and change.repeat is not None:
+            raise InvalidDraft({"repeat": "is about all that follow, and this change is of one alone"})
+        if not following:
+            return None
+        held = await self.series_of(seen)
+        if held is None or held.state != series.ACTIVE or held.next_wall != seen.occurrence:
+            raise InvalidDraft({"": "is not the one that comes next; change that one, and all that follow it"})
+        return held
 
     async def _change(
         self, connection: AsyncConnection, seen: Reminder, event: str, values: dict[str, Any]
@@ -232,7 +282,7 @@ class Reminders:
         if current.rev == seen.rev and not _is_changeable(current):
             raise TooLate(current.status)
 
-    def _changed(self, seen: Reminder, change: Asked) -> Draft:
+    def _changed(self, seen: Reminder, change: Asked, held: Series | None) -> Draft:
         """The draft that the reminder becomes. An instant that is not changed may have passed already."""
         automatic = drafts.subject_from(seen.message) == seen.subject
         due_at, when, fold, zone = change.due_at, change.when, change.fold, change.time_zone or seen.time_zone
@@ -247,7 +297,10 @@ class Reminders:
             time_zone=zone,
             fold=fold,
             deadline_at=change.deadline_at,
+            repeat=change.repeat,
         )
+        if held is not None and change.repeat is None and (change.when is not None or change.due_at is not None):
+            asked = replace(asked, repeat=series.what_is_left(held))
         clock = self._clock()
         if _same_time(change):
             clock = min(clock, seen.due_at - timedelta(milliseconds=1))
@@ -280,7 +333,7 @@ def _is_changeable(reminder: Reminder) -> bool:
 
 def _replanned(seen: Reminder, change: Asked, draft: Draft) -> dict[str, Any]:
     """What an edit makes of a plan. Whatever is moved is of use for as long as before."""
-    values = {} if _same_time(change) else _planned(draft)
+    values = {} if _same_time(change) and draft.repeats is None else _planned(draft)
     if change.due_at is None and change.when is None and change.time_zone is not None and seen.wall is not None:
         # Only the zone is another one: the instant stays, and so does what it is true to, a clock.
         local = draft.due_at.astimezone(ZoneInfo(draft.time_zone))

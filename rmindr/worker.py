@@ -25,6 +25,7 @@ from rmindr.mail.smtp import Patience, Transport
 from rmindr.outage import MailOutage
 from rmindr.queue import Abandon, Context, Job, Queue, Retry
 from rmindr.queue.events import EVENTS
+from rmindr.series import Repeating, Sequel
 from rmindr.settings import Settings, smtp_server
 from rmindr.signing import Signer
 
@@ -69,7 +70,7 @@ async def work(
         outage = MailOutage(transport.probe, facts, scaled(30))
         policy = _policy(settings)
         delivery = Delivery(
-            Ledger(database, policy.lease),
+            Ledger(database, policy.lease, Sequel()),
             transport,
             Letters(
                 name=name,
@@ -82,7 +83,9 @@ async def work(
             outage,
             checkpoint=checkpoint,
         )
-        feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings))
+        feeder = Feeder(
+            database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [Repeating(database).sweep]
+        )
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         EventLog().listen_to(queue)
         outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from sqlmodel import Field, SQLModel
 
 from rmindr.drafts import Asked
-from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, TimelineEvent
+from rmindr.errors import ReminderNotFound
+from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, SeriesOut, TimelineEvent
 from rmindr.models import WAITING, Reminder, Status
 from rmindr.reminders import Reminders
 from rmindr.web.bodies import StrictRoute
-from rmindr.web.previews import preview_of
+from rmindr.web.previews import preview_of, series_shown
 from rmindr.web.problems import PROBLEMS, Problem
 from rmindr.web.visitors import Reading, Scheduling, Writing
 
@@ -37,7 +38,6 @@ class Accepted(SQLModel):
 class PreviewIn(ReminderChange):
     """A reminder that is still being written."""
 
-    repeat: str | None = None
     until: str | None = None
     count: int | None = Field(None, ge=1, le=10_000)
     from_completion: bool | None = None
@@ -51,6 +51,10 @@ def reminders_of(request: Request) -> Reminders:
     return reminders
 
 
+# Of what repeats, one occurrence, or it and all that follow.
+Which = Annotated[
+    Literal["one", "following"], Query(description="Of what repeats: this one, or it and all that follow.")
+]
 Books = Annotated[Reminders, Depends(reminders_of)]
 
 
@@ -153,10 +157,11 @@ async def read(id: UUID, books: Books, visitor: Reading) -> ReminderOut:
     summary="Change a reminder that has not left",
     responses=_problems(*_BODY, "Not found", "Too late", "Too many", *_TOKEN),
 )
-async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing) -> ReminderOut:
+async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing, which: Which = "one") -> ReminderOut:
     """What is left out stays. Answered with 200, the old version is never sent; with 409, the mail has left or is
     leaving."""
-    return shown(await books.edit(id, asked(body), visitor.eyes, visitor.asker))
+    following = which == "following"
+    return shown(await books.edit(id, asked(body), visitor.eyes, visitor.asker, following=following))
 
 
 @router.delete(
@@ -164,11 +169,27 @@ async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing) -
     operation_id="cancelReminder",
     response_description="The reminder, cancelled.",
     summary="Cancel a reminder that has not left",
-    responses=_problems("Not found", "Too late", *_TOKEN),
+    responses=_problems("Not found", "Too late", "Not understood", *_TOKEN),
 )
-async def cancel(id: UUID, books: Books, visitor: Writing) -> ReminderOut:
-    """Answered with 200, it is never sent; with 409, the mail has left or is leaving."""
-    return shown(await books.cancel(id, visitor.eyes))
+async def cancel(id: UUID, books: Books, visitor: Writing, which: Which = "one") -> ReminderOut:
+    """Answered with 200, it is never sent; with 409, the mail has left or is leaving. Of what repeats, the next one comes,
+    unless all that follow are cancelled, too."""
+    return shown(await (books.stop if which == "following" else books.cancel)(id, visitor.eyes))
+
+
+@router.get(
+    "/reminders/{id}/series",
+    operation_id="readSeries",
+    response_description="The series.",
+    summary="Read what a reminder is an occurrence of",
+    responses=_problems("Not found", *_TOKEN),
+)
+async def read_series(id: UUID, books: Books, visitor: Reading) -> SeriesOut:
+    """Its rule, and the next five by it."""
+    held = await books.series_of(await books.find(id, visitor.eyes))
+    if held is None:
+        raise ReminderNotFound
+    return series_shown(held)
 
 
 def asked(body: ReminderIn | ReminderChange) -> Asked:

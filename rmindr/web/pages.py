@@ -35,7 +35,7 @@ router = APIRouter(include_in_schema=False)
 
 _FIELDS: Final = (
     *("message", "when", "refused", "instead", "date", "time", "time_zone", "offered", "fold"),
-    *("repeat", "until", "count", "from_completion", "missed", "deadline_at", "to", "subject", "key", "was"),
+    *("repeat", "until", "count", "from_completion", "missed", "deadline_at", "which", "to", "subject", "key", "was"),
 )
 # Where on the form a complaint about a field stands, in the form's order.
 _SHOWN_AT: Final = {
@@ -54,6 +54,7 @@ _SHOWN_AT: Final = {
     "missed": "repeat",
     "deadline_at": "deadline_at",
     "subject": "subject",
+    "": "which",
 }
 
 
@@ -135,7 +136,7 @@ async def edit_form(request: Request, books: Books, here: AtReminder) -> Respons
 async def copy(request: Request, books: Books, here: AtReminder) -> Response:
     """The form for another one like it."""
     form = _filled(await books.find(here.id, here.eyes))
-    form.values = {**form.values, "was": "", "key": secrets.token_urlsafe(16)}
+    form.values = {**form.values, "was": "", "which": "", "key": secrets.token_urlsafe(16)}
     return _form_page(request, form)
 
 
@@ -159,6 +160,7 @@ def _filled(found: Reminder) -> Form:
         until = found.deadline_at.astimezone(ZoneInfo(found.time_zone))
         values["deadline_at"] = f"{until:%Y-%m-%dT%H:%M:%S}"
     values["was"] = _time_said(values)
+    values["which"] = "one" if found.series_id is not None else ""
     return Form(values, folds=folds)
 
 
@@ -169,7 +171,8 @@ async def edit(request: Request, books: Books, here: AtReminder) -> Response:
     if form.problems:
         return _form_page(request, form, act=here.path)
     try:
-        await books.edit(here.id, _asked(fields), here.eyes, here.asker)
+        following = fields["which"] == "following"
+        await books.edit(here.id, _asked(fields), here.eyes, here.asker, following=following)
     except InvalidDraft as error:
         return _form_page(request, form.refused(error.problems), act=here.path)
     except StorageUnavailable:

@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo
 from rmindr import recurrence, times, words
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft
-from rmindr.forms import Draft, Preview, Shown
+from rmindr.forms import Draft, Preview, SeriesOut, Shown
+from rmindr.models import Series
 from rmindr.reminders import Reminders
+from rmindr.series import upcoming
 
 _MOST_CHOICES: Final = 4
 
@@ -60,6 +62,27 @@ def next_five(draft: Draft, reader: ZoneInfo | None) -> list[Shown]:
         draft.repeats.rule, draft.repeats.start, ZoneInfo(draft.time_zone), after=before, reader=reader
     )
     return [Shown(due_at=each.at, here=each.here, there=each.there, note=each.note) for each in shown]
+
+
+def series_shown(held: Series) -> SeriesOut:
+    """A series as a program sees it."""
+    place, start = ZoneInfo(held.time_zone), datetime.fromisoformat(held.start_wall)
+    counted = ", counted from when the last was done" if held.from_completion else ""
+    return SeriesOut(
+        id=held.id,
+        state=held.state,
+        rule=held.rule,
+        repeats=recurrence.describe(recurrence.Rule.read(held.rule), start) + counted,
+        time_zone=held.time_zone,
+        from_completion=held.from_completion,
+        missed=held.missed,
+        useful_seconds=held.useful_s,
+        made=held.made,
+        next=[
+            Shown(due_at=each.at, here=times.in_words(each.at, place), there=None, note=each.note)
+            for each in upcoming(held)
+        ],
+    )
 
 
 @dataclass(frozen=True, slots=True)
