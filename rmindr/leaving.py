@@ -9,7 +9,7 @@ from sqlalchemy import Table, and_, delete, exists, func, or_, select, update
 
 from rmindr.database import Database
 from rmindr.ledger import reminders, row
-from rmindr.models import Person, Series, Status
+from rmindr.models import Kind, Person, Series, Status
 from rmindr.people import consents, links, people, sessions
 from rmindr.tokens import tokens
 
@@ -36,9 +36,10 @@ class Leaving:
         Who has stopped all mail, or refused somebody, stays known for that alone. A mail whose body may have left stays until
         it is told what became of it, without its words."""
         leaving = and_(row.status == Status.SENDING, row.marked_at.is_not(None))
-        to_them = and_(row.kind != "reminder", func.lower(row.recipient) == person.mailbox)
-        theirs = or_(row.owner == person.owner, to_them)
+        theirs = row.owner == person.owner
+        mailed = and_(row.kind != Kind.REMINDER, func.lower(row.recipient) == person.mailbox)
         async with self._database.transaction() as connection:
+            await connection.execute(delete(reminders).where(mailed, ~leaving))
             gone = await connection.execute(delete(reminders).where(theirs, ~leaving))
             left = await connection.execute(
                 update(reminders).where(theirs, leaving).values(owner="", subject="", message="", idem_key=None)

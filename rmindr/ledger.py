@@ -78,6 +78,7 @@ class Claim:
     created_at: datetime
     kind: Kind
     about: str
+    owner: str
     # Who set it, where that is another than who reads it.
     by: str | None
     first_tried_at: datetime
@@ -134,8 +135,14 @@ class Ledger:
         `resend` takes a reminder whose last attempt may have arrived: for a caller who has looked for the witness and
         waited. Raises StorageUnavailable."""
         values = {"of_id": id, "of_rev": rev, "note": note("claimed", worker=worker)}
-        found = await self._one(self._claim_marked if resend else self._claim, values)
-        return None if found is None else Claim(**found)
+        async with self._database.statements() as connection:
+            statement = self._claim_marked if resend else self._claim
+            found = (await connection.execute(statement, values)).mappings().one_or_none()
+            if found is None:
+                return None
+            whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
+            by = await connection.scalar(_BY, whose) if found["owner"] else None
+        return Claim(**found, by=by)
 
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
@@ -278,7 +285,7 @@ def _claim(lease_end: Any, *, marked: bool) -> Update:
                 ', "attempt": ', sql_cast(row.attempt + 1, Text), case((crashed == 1, ', "after_loss": true'), else_="")
             ),
         )
-        .returning(*columns, _by.label("by"), type_coerce(now(), Instant).label("claimed_at"))
+        .returning(*columns, type_coerce(now(), Instant).label("claimed_at"))
     )
 
 
@@ -291,11 +298,8 @@ _consents: Final = cast(Table, Consent.__table__)  # type: ignore[attr-defined]
 _reader: Final = _people.alias("reader")
 _sender: Final = _people.alias("sender")
 _is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
-_by: Final = (
-    select(_sender.c.address)
-    .where(_sender.c.owner == row.owner, _sender.c.mailbox != func.lower(row.recipient))
-    .correlate(reminders)
-    .scalar_subquery()
+_BY: Final = select(_sender.c.address).where(
+    _sender.c.owner == bindparam("of_owner"), _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
 )
 _agreed: Final = (
     exists()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
 
-from sqlalchemy import Table, case, delete, select, type_coerce
+from sqlalchemy import Table, case, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rmindr.database import Database, Instant, now
@@ -72,11 +72,6 @@ class Limits:
             return await self._take(connection, asked)
         async with self._database.transaction() as own:
             return await self._take(own, asked)
-
-    async def sweep(self) -> None:
-        """Forget what is free again. Raises StorageUnavailable."""
-        async with self._database.statements() as connection:
-            await connection.execute(delete(buckets).where(_row.free_at < now()))
 
     async def _take(self, connection: AsyncConnection, asked: Sequence[tuple[Limit, str]]) -> Sequence[Left]:
         # In one order for everybody, or two transactions could wait for each other.

@@ -28,6 +28,7 @@ from rmindr.queue.events import EVENTS
 from rmindr.series import Repeating, Sequel
 from rmindr.settings import Settings, smtp_server
 from rmindr.signing import Signer
+from rmindr.tidying import Tidying
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +87,7 @@ async def work(
         feeder = Feeder(
             database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [Repeating(database).sweep]
         )
+        tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         EventLog().listen_to(queue)
         outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None
@@ -98,7 +100,7 @@ async def work(
         async with asyncio.TaskGroup() as group:
             aides = [
                 group.create_task(aide())
-                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, stop)
+                for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
             log.info("worker started")
             try:

@@ -75,6 +75,14 @@ async def form_fields(request: Request) -> tuple[dict[str, str], frozenset[str]]
     return fields, frozenset(undecodable)
 
 
+async def pressed(request: Request) -> dict[str, str]:
+    """What a form says that may be nothing but a button. Raises HTTPException as form_fields does."""
+    if not request.headers.get("content-type") and not await request.body():
+        return {}
+    fields, _ = await form_fields(request)
+    return fields
+
+
 def _values(body: bytes) -> Any:
     try:
         values = from_json(body, allow_inf_nan=False)

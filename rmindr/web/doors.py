@@ -18,7 +18,7 @@ from rmindr.people import People
 from rmindr.reminders import Eyes
 from rmindr.signing import Purpose, Signer
 from rmindr.web.access import require_own_page
-from rmindr.web.bodies import form_fields
+from rmindr.web.bodies import pressed
 from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage, visitors_of
 
@@ -60,7 +60,7 @@ async def confirm_page(token: str, request: Request, folk: Folk, visitor: AtPage
 @router.post("/confirm/{token}", dependencies=_OURS)
 async def confirm(token: str, request: Request, folk: Folk, visitor: AtPage) -> Response:
     """It is: what was ticked is scheduled, and this browser signed in."""
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     try:
         signed_in = await folk.confirm(token, [UUID(hex=each) for each in fields if _is_id(each)])
     except BadToken as error:
@@ -82,7 +82,7 @@ async def sign_in_form(request: Request, visitor: AtPage) -> Response:
 @router.post("/sign-in", dependencies=_OURS)
 async def ask_to_sign_in(request: Request, folk: Folk, visitor: AtPage) -> Response:
     """Mail a link, if somebody at that address has confirmed it; the answer is the same where nobody has."""
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     given = fields.get("to", "")
     try:
         address = drafts.address(given)
@@ -141,7 +141,7 @@ async def agree_page(token: str, request: Request, folk: Folk, visitor: AtPage) 
 @router.post("/agree/{token}", dependencies=_OURS)
 async def agree(token: str, request: Request, folk: Folk, visitor: AtPage) -> Response:
     """They have said it; a no is told to nobody."""
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     agreed = fields.get("answer") == "yes"
     try:
         asked = await folk.decide(token, agreed=agreed)
@@ -173,7 +173,7 @@ async def stop(token: str, request: Request, folk: Folk, signer: Signs) -> Respo
     Whoever has the link reads the mail there: it needs no more than that."""
     address, sender, person = await _of_stop(folk, signer, token)
     one_click = await _is_one_click(request)
-    fields = {} if one_click else (await form_fields(request))[0]
+    fields = {} if one_click else await pressed(request)
     what = fields.get("what", "all")
     if what == "start" and person is not None:
         await folk.unblock(person.id)

@@ -23,7 +23,7 @@ from rmindr.reminders import Eyes
 from rmindr.tokens import Scope, Tokens
 from rmindr.web.access import require_own_page
 from rmindr.web.api import shown
-from rmindr.web.bodies import form_fields
+from rmindr.web.bodies import pressed
 from rmindr.web.doors import Folk
 from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage, Visitor, visitors_of
@@ -95,7 +95,7 @@ async def account(request: Request, me: Me, tokens: TheTokens) -> Response:
 @router.post("/account", dependencies=_OURS)
 async def change_account(request: Request, me: Me, tokens: TheTokens, folk: Folk) -> Response:
     """Another time zone; or mail again, where it was stopped."""
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     try:
         if "time_zone" in fields:
             await folk.move(me, times.zone(fields["time_zone"].strip().replace(" ", "_") or "UTC").key)
@@ -109,7 +109,7 @@ async def change_account(request: Request, me: Me, tokens: TheTokens, folk: Folk
 @router.post("/account/tokens", dependencies=_OURS)
 async def make_token(request: Request, me: Me, tokens: TheTokens) -> Response:
     """A new token, shown this once."""
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     scopes = [scope for scope in _SCOPES if fields.get(scope)]
     try:
         token, secret = await tokens.make(me, fields.get("name", ""), scopes)
@@ -138,7 +138,7 @@ async def export(lists: TheLists, visitor: AtPage) -> Response:
 @router.post("/account/delete", dependencies=_OURS)
 async def delete(request: Request, me: Me, tokens: TheTokens) -> Response:
     """Everything of theirs goes, for good."""
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     if fields.get("sure") != "yes":
         problems = {"sure": "must be ticked: nothing of it comes back"}
         return await _account_page(request, me, tokens, problems=problems)

@@ -19,7 +19,7 @@ from rmindr.reminders import Eyes
 from rmindr.signing import Purpose, Signer
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books
-from rmindr.web.bodies import form_fields
+from rmindr.web.bodies import pressed
 from rmindr.web.doors import Folk, Signs
 from rmindr.web.here import CHANGEABLE, AtReminder, Here, of_reminder
 from rmindr.web.later import choices, chosen
@@ -98,7 +98,7 @@ async def later_form(request: Request, books: Books, here: AtReminder) -> Respon
 async def later(request: Request, books: Books, acts: Acts, here: AtReminder) -> Response:
     """It comes then."""
     found = await books.find(here.id, here.eyes)
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     try:
         until = chosen(fields, datetime.now(UTC), ZoneInfo(found.time_zone))
         await acts.again(here.id, until, here.eyes, here.asker)
@@ -141,7 +141,7 @@ async def later_by_mail(
     """It comes again then."""
     id = _of_mail(signer, Purpose.SNOOZE, token)
     found = await books.find(id, Eyes(only=id))
-    fields, _ = await form_fields(request)
+    fields = await pressed(request)
     try:
         until = chosen(fields, datetime.now(UTC), ZoneInfo(found.time_zone))
         changed = await acts.again(id, until, Eyes(only=id), visitor.asker)

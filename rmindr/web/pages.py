@@ -183,6 +183,7 @@ async def edit(request: Request, books: Books, here: AtReminder) -> Response:
 @of_reminder(router, "POST", "/preview")
 async def preview_edit(request: Request, books: Books, here: AtReminder, visitor: AtPage) -> Response:
     """The form for this change again, with the instant in words."""
+    await books.find(here.id, here.eyes)
     return await _preview(request, books, visitor, act=here.path)
 
 

@@ -80,7 +80,7 @@ def templates() -> Environment:
         "at": _at,
         "brief": _brief,
         "day": _day,
-        "first_line": _first_line,
+        "gist": _gist,
         "place": ZoneInfo,
         "clock": _clock,
         "unicode_address": _unicode_address,
@@ -130,7 +130,7 @@ def _day(day: date) -> str:
     return f"{day:%A %-d %B %Y}"
 
 
-def _first_line(reminder: Reminder) -> str:
+def _gist(reminder: Reminder) -> str:
     """What a reminder is about, in a line."""
     return reminder.message.strip().partition("\n")[0][:200]
 

@@ -308,7 +308,7 @@ async def test_another_method_is_a_405_that_names_those_there_are(dev: Site) -> 
 
 
 NOT_THERE = [
-    "/nothing", "/api", "/api/", "/api/nothing", "/api/reminders/", "/docs/", "/redoc", "/reminders", "/reminders/x",
+    "/nothing", "/api", "/api/", "/api/nothing", "/api/reminders/", "/docs/", "/redoc", "/reminders/", "/reminders/x",
     f"/reminders/{NOBODYS}", f"/reminders/{NOBODYS}/edit", "/reminders/x/edit", "/static", "/static/", "/static/x/nothing.css",
     "/static/x/..%2f..%2fapp.py", "/static/x/%00", "/static/x/" + "a" * 300, "/openapi.json/", "/inbox/nothing",
     "/inbox/nothing/html", "/inbox/nothing/raw", "/inbox/..%2f..%2fetc%2fpasswd", "/inbox/api/messages/nothing",

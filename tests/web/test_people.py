@@ -192,7 +192,7 @@ async def test_a_token_for_one_purpose_opens_no_other_door(town: Site) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("token", ["x", "WzAsIngiXQ.AAAA", "%00", "a" * 300, "..", "WzAsIngiXQ.ýý"])
+@pytest.mark.parametrize("token", ["x", "WzAsIngiXQ.AAAA", "%00", "a" * 300, "WzAsIngiXQ.ýý"])
 async def test_what_is_no_token_is_not_found(town: Site, door: str, token: str) -> None:
     for answer in (await town.client.get(f"/{door}/{token}"), await town.submit(f"/{door}/{token}")):
         assert answer.status_code in (404, 405), answer.text
