@@ -57,6 +57,7 @@ row = reminders.c
 # A reminder whose worker was lost this often is not tried again; a lapsed lease is the loss that is about to be counted.
 CRASHES_ALLOWED: Final = 3
 RESENDS_ALLOWED: Final = 2
+USELESS: Final = "It could not be sent before the time after which it is of no use."
 # A timeline is for people: beyond this it stops growing, whatever goes on.
 _TIMELINE_LENGTH: Final = 60_000
 
@@ -123,7 +124,7 @@ class Ledger:
         self._claim_marked = _claim(lease_end, marked=True)
         self._mark = (
             update(reminders)
-            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now(), _welcome)
+            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now(), _of_use, _welcome)
             .values(marked_at=now(), lease_until=lease_end, letter=bindparam("the_letter"), updated_at=now())
         )
         pairs = tuple_(row.id, row.fence).in_(bindparam("pairs", expanding=True))
@@ -147,9 +148,9 @@ class Ledger:
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
 
-        Judged in the same statement: the recipient wants mail, and has agreed to this one, unless `listed` among those who
-        need not. The bytes are kept with the mark, since from now on any further attempt must send these. Raises
-        StorageUnavailable."""
+        Judged in the same statement: it is of use still; the recipient wants mail, and has agreed to this one, unless
+        `listed` among those who need not. The bytes are kept with the mark, since from now on any further attempt must send
+        these. Raises StorageUnavailable."""
         values = {
             "of_id": claim.id,
             "of_fence": claim.fence,
@@ -319,6 +320,8 @@ _welcome: Final = and_(
         .correlate(reminders),
     ),
 )
+# What may have left already is finished all the same.
+_of_use: Final = or_(row.deadline_at.is_(None), row.deadline_at >= now(), row.ambiguous > 0)
 _IS_WELCOME: Final = select(row.id).where(row.id == bindparam("of_id"), _welcome)
 _held: Final = and_(row.id == bindparam("of_id"), row.fence == bindparam("of_fence"), row.status == Status.SENDING)
 _over: Final = {"letter": None, "lease_until": None, "updated_at": now(), "timeline": noted()}

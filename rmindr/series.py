@@ -22,22 +22,26 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Table, and_, insert, or_, select, update
+from sqlalchemy import Table, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rmindr import times
 from rmindr.clocks import Settled, settle
 from rmindr.database import Database, now
 from rmindr.forms import Draft
-from rmindr.ledger import reminders, row
-from rmindr.models import FINAL, Reminder, Series, Status, new_id
+from rmindr.ledger import USELESS, note, noted, reminders, row
+from rmindr.models import FINAL, WAITING, Kind, Person, Reminder, Series, Status, new_id
 from rmindr.moments import rules_in_use
+from rmindr.own_mail import own_mail
 from rmindr.recurrence import Rule, following, occurrences
 
 log = structlog.get_logger(__name__)
 
 series: Final = cast(Table, Series.__table__)  # type: ignore[attr-defined]
+people: Final = cast(Table, Person.__table__)  # type: ignore[attr-defined]
 _its: Final = series.c
+_people: Final = people.c
 
 ACTIVE: Final = "active"
 ENDED: Final = "ended"
@@ -225,6 +229,25 @@ class Repeating:
         async with self._database.statements() as connection:
             return await find(connection, id)
 
+    async def miss(self) -> int:
+        """End what waits and is of no use any more, whether or not a mail server could be reached; answers how many."""
+        useless = and_(row.status.in_(WAITING), row.deadline_at < now(), row.ambiguous == 0)
+        async with self._database.statements() as connection:
+            found = (await connection.execute(select(row.id, row.series_id).where(useless).limit(_SWEPT_AT_ONCE))).all()
+        sequel, missed = Sequel(), 0
+        for id, series_id in found:
+            statement = update(reminders).where(row.id == id, useless)
+            ended = statement.values(
+                status=Status.MISSED, reason=USELESS, letter=None, updated_at=now(), timeline=noted()
+            )
+            async with self._database.transaction() as connection:
+                held = await sequel.before(connection, series_id)
+                done = await connection.execute(ended, {"note": note("missed", reason=USELESS)})
+                if done.rowcount:
+                    await sequel.after(connection, held, id, Status.MISSED, USELESS)
+                    missed += 1
+        return missed
+
     async def sweep(self) -> int:
         """Write what should stand and does not; answers how many that were. Raises StorageUnavailable."""
         stands = and_(row.series_id == _its.id, row.occurrence == _its.next_wall)
@@ -284,8 +307,27 @@ class Sequel:
     async def after(
         self, connection: AsyncConnection, held: Series | None, id: UUID, status: Status, reason: str | None
     ) -> None:
-        """It has ended so."""
+        """It has ended so: the next one stands, and whoever set it for another is told where it was missed."""
         await follow(connection, held)
+        if status == Status.MISSED:
+            await _tell(connection, id, reason)
+
+
+async def _tell(connection: AsyncConnection, id: UUID, reason: str | None) -> None:
+    """Mail the owner of a missed reminder, where that is not who would have read it."""
+    found = await connection.execute(
+        select(*_people, row.subject.label("missed_subject"), row.due_at, row.time_zone.label("its_zone"))
+        .join_from(people, reminders, _people.owner == row.owner)
+        .where(row.id == id, _people.mailbox != func.lower(row.recipient))
+        .where(_people.confirmed_at.is_not(None), _people.blocked_at.is_(None))
+    )
+    owner = found.mappings().one_or_none()
+    if owner is None:
+        return
+    person = Person(**{column.name: owner[column.name] for column in _people})
+    when = times.in_words(owner["due_at"], ZoneInfo(owner["its_zone"]))
+    told = [f"Not sent: «{owner['missed_subject']}», which you set for another for {when}.", reason or ""]
+    await own_mail(connection, Kind.NOTICE, person, {"told": [each for each in told if each]})
 
 
 def _seconds(span: timedelta | None) -> int | None:

@@ -84,8 +84,9 @@ async def work(
             outage,
             checkpoint=checkpoint,
         )
+        repeating = Repeating(database)
         feeder = Feeder(
-            database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [Repeating(database).sweep]
+            database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [repeating.sweep, repeating.miss]
         )
         tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
