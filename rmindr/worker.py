@@ -25,6 +25,7 @@ from rmindr.mail.smtp import Patience, Transport
 from rmindr.outage import MailOutage
 from rmindr.queue import Abandon, Context, Job, Queue, Retry
 from rmindr.queue.events import EVENTS
+from rmindr.replanning import replan_at_start
 from rmindr.series import Repeating, Sequel
 from rmindr.settings import Settings, smtp_server
 from rmindr.signing import Signer
@@ -103,6 +104,7 @@ async def work(
                 group.create_task(aide())
                 for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
+            aides.append(group.create_task(replan_at_start(database)))
             log.info("worker started")
             try:
                 await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(5))

@@ -40,6 +40,7 @@ _EVENT_WORDS: Final = {
     "snoozed": "Put off by a person",
     "now": "Sent without waiting, at somebody's wish",
     "restored": "Taken back",
+    "moved": "Moved, for the zone has new rules",
     "claimed": "Attempt",
     "given back": "Handed to another worker",
     "put off": "Asked to try later",
