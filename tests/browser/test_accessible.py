@@ -88,7 +88,7 @@ async def refused(visitor: Visitor) -> None:
     await visitor.go("/")
     await visitor.page.get_by_label("Date", exact=True).fill("2001-01-01")
     await visitor.page.get_by_label("Time zone").fill("Mars")
-    await visitor.page.locator("summary").click()
+    await visitor.page.locator("summary").last.click()
     await visitor.page.get_by_label("Subject", exact=True).fill("a\u202eb")
     await visitor.page.get_by_role("button", name="Schedule").click()
     await expect(visitor.page.get_by_role("alert").get_by_role("link")).to_have_count(4)
@@ -100,6 +100,19 @@ async def twice(visitor: Visitor) -> None:
     await visitor.page.get_by_label("Date", exact=True).fill("2030-10-27")
     await visitor.page.get_by_label("Time", exact=True).fill("02:30")
     await expect(visitor.page.get_by_label("the second (UTC+1)")).to_be_visible()
+
+
+async def half_read(visitor: Visitor) -> None:
+    await visitor.go("/")
+    await visitor.page.locator("summary").first.click()
+    await visitor.page.get_by_label("In words").fill("tomorrow at 3")
+    await expect(visitor.page.get_by_label("15:00 (in the afternoon)")).to_be_visible()
+
+
+async def repeating(visitor: Visitor) -> None:
+    await visitor.go("/")
+    await visitor.page.get_by_label("In words").fill("every weekday at 8")
+    await expect(visitor.page.locator("#more li")).to_have_count(5)
 
 
 def at(path: str) -> Callable[[Visitor], Awaitable[None]]:
@@ -115,6 +128,8 @@ async def every_page(site: Site, states: dict[str, str]) -> dict[str, Callable[[
         "the form": empty,
         "the form, refused": refused,
         "the form, a time that comes twice": twice,
+        "the form, words half read": half_read,
+        "the form, what repeats": repeating,
         **{f"a reminder, {status}": at(path) for status, path in states.items()},
         "the form to change one": at(f"{states['scheduled']}/edit"),
         "too late": at(f"{states['sent']}/edit"),
