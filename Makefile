@@ -1,7 +1,7 @@
 # Everything builds .venv by itself from the hash-locked requirement files; only Python 3.11 or newer and make are needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test matrix check bench lock clean
 
 CANDIDATES := python3.13 python3.14 python3.12 python3.11 python3 python
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -21,6 +21,12 @@ TESTERS ?= 4
 
 test: $(READY) ## Run all tests, e.g. ARGS="-k journey -x"
 	@$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal $(ARGS)
+
+matrix: $(READY) ## Run the queue's tests on each kind of server: plain, unix socket, TLS, cluster
+	@for server in plain unix tls cluster; do \
+		echo "QUEUE_SERVER=$$server"; \
+		QUEUE_SERVER=$$server $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal tests/queue $(ARGS) || exit 1; \
+	done
 
 check: $(READY) ## Check style, types and the layering of imports
 	@$(BIN)/ruff format --check rmindr tests benchmarks

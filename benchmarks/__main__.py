@@ -8,7 +8,7 @@ import asyncio
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle, lateness, throughput
+from benchmarks import idle, lateness, mails, throughput
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     )
     for column in ("what", "here", "beside, in the same run", "rivals, on another day"):
         table.add_column(column)
-    for measure in (throughput.measure, lateness.measure, idle.measure):
+    for measure in (throughput.measure, lateness.measure, idle.measure, mails.measure):
         for row in asyncio.run(measure(quick=quick)):
             table.add_row(*row)
     Console(width=160).print(table)

@@ -21,7 +21,6 @@ import contextlib
 import json
 import random
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -164,10 +163,9 @@ class Delivery:
         except StorageUnavailable:
             # Should the claim have been written all the same, it lapses by itself.
             return Outcome(wait=_TROUBLE_WAIT)
-        except Exception as error:
-            # A fault of ours, or of the schema. Its words may quote the whole row, so only where it arose is told.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("delivery failed", id=str(id), error=type(error).__name__, where=where)
+        except Exception:
+            # A fault of ours, or of the schema.
+            log.exception("delivery failed", id=str(id))
             return Outcome(wait=_TROUBLE_WAIT, counted=True)
 
     async def keep_alive(self) -> None:

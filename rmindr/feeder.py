@@ -166,6 +166,8 @@ class Feeder:
             .values(queued_rev=bindparam("of_rev"), job_id=bindparam("as_job"))
         )
         noted = [{"of_id": each.id, "of_rev": each.rev, "as_job": job.id} for each, job in zip(due, jobs, strict=True)]
+        # In the order in which the ledger takes rows, so that neither waits for the other for ever.
+        noted.sort(key=lambda each: str(each["of_id"]))
         async with self._database.transaction() as connection:
             await connection.execute(statement, noted)
         highest = max(job.id for job in jobs)
@@ -242,7 +244,8 @@ class Feeder:
             await connection.execute(update(reminders).where(stale).values(queued_rev=None))
         with unavailable():
             await self._queue.redis.set(self._epoch_key, self._epoch)
-        log.warning("queue is rebuilt", known=found is not None)
+        # The first time there is nothing to build anew.
+        (log.warning if given else log.info)("queue is filled", known=found is not None)
 
     async def _select(self, where: Any, *, limit: int) -> list[Due]:
         statement = select(row.id, row.rev, row.next_at).where(where).order_by(row.next_at, row.id).limit(limit)

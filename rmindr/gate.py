@@ -133,14 +133,12 @@ class PeopleGate:
             if recipient.blocked_at is not None:
                 raise InvalidDraft({"to": "gets no more mail from here, as you asked; start it again on your own page"})
             return Admission(owner=owner, status=Status.SCHEDULED)
-        blocked = recipient.blocked_at is not None
-        if self._listed(recipient.address) and not blocked:
-            return Admission(owner=owner, status=Status.SCHEDULED)
         found = await connection.execute(
             select(consents.c.state).where(consents.c.sender_id == sender.id, consents.c.recipient_id == recipient.id)
         )
         state = found.scalar_one_or_none()
-        if state == "agreed" and not blocked:
+        agreed = state == "agreed" or (state != "refused" and self._listed(recipient.address))
+        if agreed and recipient.blocked_at is None:
             return Admission(owner=owner, status=Status.SCHEDULED)
         mail = None
         if state is None:

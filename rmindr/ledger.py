@@ -14,8 +14,9 @@ reminder's timeline, so there is no truth beside the row. Statements are built o
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, cast
@@ -48,6 +49,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from rmindr.database import Database, Instant, now
 from rmindr.errors import StorageUnavailable
 from rmindr.models import WAITING, Consent, Kind, Person, Reminder, Status
+from rmindr.queue.scripts import Flights
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,9 @@ RESENDS_ALLOWED: Final = 2
 USELESS: Final = "It could not be sent before the time after which it is of no use."
 # A timeline is for people: beyond this it stops growing, whatever goes on.
 _TIMELINE_LENGTH: Final = 60_000
+_Asked = tuple[Executable, Mapping[str, Any]]
+# So many statements take a few milliseconds, and nobody waits longer for the others.
+_TOGETHER: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +124,7 @@ class Ledger:
     def __init__(self, database: Database, lease: timedelta, sequel: Sequel | None = None) -> None:
         self._database = database
         self._sequel = sequel
+        self._flights: Flights[_Asked, Any] = Flights(self._together, seats=_TOGETHER)
         lease_end = now() + _ms(lease)
         self._claim = _claim(lease_end, marked=False)
         self._claim_marked = _claim(lease_end, marked=True)
@@ -136,14 +142,12 @@ class Ledger:
         `resend` takes a reminder whose last attempt may have arrived: for a caller who has looked for the witness and
         waited. Raises StorageUnavailable."""
         values = {"of_id": id, "of_rev": rev, "note": note("claimed", worker=worker)}
-        async with self._database.statements() as connection:
-            statement = self._claim_marked if resend else self._claim
-            found = (await connection.execute(statement, values)).mappings().one_or_none()
-            if found is None:
-                return None
-            whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
-            by = await connection.scalar(_BY, whose) if found["owner"] else None
-        return Claim(**found, by=by)
+        found = await self._one(self._claim_marked if resend else self._claim, values)
+        if found is None:
+            return None
+        whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
+        by = await self._one(_BY, whose) if found["owner"] else None
+        return Claim(**found, by=by["address"] if by is not None else None)
 
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
@@ -253,14 +257,44 @@ class Ledger:
         return await self._one(statement, values)
 
     async def _one(self, statement: Executable, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        async with self._database.statements() as connection:
-            found = (await connection.execute(statement, values)).mappings().one_or_none()
-        return None if found is None else dict(found)
+        found: Mapping[str, Any] | None = await self._flights((statement, values))
+        return found
 
     async def _change(self, statement: Update, values: Mapping[str, Any]) -> bool:
+        return bool(await self._flights((statement, values)))
+
+    # What comes while the database is at work travels together: one commit, and one wait for the disk, for many mails.
+
+    async def _together(self, asked: list[_Asked]) -> Sequence[Any]:
+        if len(asked) == 1:
+            return [await self._alone(*asked[0])]
+        # Whoever else changes many rows takes them in this order, too: so nobody waits for somebody who waits for him.
+        order = sorted(range(len(asked)), key=lambda at: str(asked[at][1].get("of_id")))
+        answers: list[Any] = [None] * len(asked)
+        committing = False
+        try:
+            async with self._database.transaction() as connection:
+                for at in order:
+                    answers[at] = _answer(await connection.execute(*asked[at]))
+                committing = True
+        except Exception:
+            if committing:
+                raise
+            # Nothing was written. What one of them stumbled over is not the others' trouble.
+            return await asyncio.gather(*(self._alone(*each) for each in asked), return_exceptions=True)
+        return answers
+
+    async def _alone(self, statement: Executable, values: Mapping[str, Any]) -> Any:
         async with self._database.statements() as connection:
-            result = cast(CursorResult[Any], await connection.execute(statement, values))
-        return result.rowcount > 0
+            return _answer(await connection.execute(statement, values))
+
+
+def _answer(result: CursorResult[Any]) -> Any:
+    """The row that a statement returned, or None; of one that returns none, how many it changed."""
+    if not result.returns_rows:
+        return result.rowcount
+    found = result.mappings().one_or_none()
+    return None if found is None else dict(found)
 
 
 def _claim(lease_end: Any, *, marked: bool) -> Update:
@@ -302,21 +336,25 @@ _is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
 _BY: Final = select(_sender.c.address).where(
     _sender.c.owner == bindparam("of_owner"), _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
 )
-_agreed: Final = (
-    exists()
-    .select_from(_consents.join(_sender, _sender.c.id == _consents.c.sender_id))
-    .where(_consents.c.recipient_id == _reader.c.id, _sender.c.owner == row.owner, _consents.c.state == "agreed")
-    .correlate(_reader, reminders)
-)
-# Whoever has stopped all mail gets none. Mails of our own ask for what a reminder needs: a confirmed address, and that it is
-# the sender's own, or has agreed.
+
+
+def _said(state: str) -> ColumnElement[bool]:
+    """Whether the reader has said this to the sender."""
+    said = _consents.join(_sender, _sender.c.id == _consents.c.sender_id)
+    theirs = and_(_consents.c.recipient_id == _reader.c.id, _sender.c.owner == row.owner, _consents.c.state == state)
+    return exists().select_from(said).where(theirs).correlate(_reader, reminders)
+
+
+_unwilling: Final = or_(_reader.c.blocked_at.is_not(None), _said("refused"))
+# Whoever has stopped all mail, or this sender's, gets none. Mails of our own ask for what a reminder needs: a confirmed
+# address, and that it is the sender's own, or has agreed.
 _welcome: Final = and_(
-    ~exists().where(_is_reader, _reader.c.blocked_at.is_not(None)).correlate(reminders),
+    ~exists().where(_is_reader, _unwilling).correlate(reminders),
     or_(
         bindparam("listed", type_=Boolean),
         row.kind != Kind.REMINDER,
         exists()
-        .where(_is_reader, _reader.c.confirmed_at.is_not(None), or_(_reader.c.owner == row.owner, _agreed))
+        .where(_is_reader, _reader.c.confirmed_at.is_not(None), or_(_reader.c.owner == row.owner, _said("agreed")))
         .correlate(reminders),
     ),
 )

@@ -78,7 +78,7 @@ class Lists:
         """How many there are on each shelf; every shelf is present."""
         statement = select(_SHELF, func.count()).where(eyes.sees, *_saying(words)).group_by(_SHELF)
         async with self._database.statements() as connection:
-            found: dict[Any, int] = dict((await connection.execute(statement)).all())
+            found: Any = {each[0]: each[1] for each in await connection.execute(statement)}
         return {shelf: found.get(shelf, 0) for shelf in Shelf}
 
     async def page(

@@ -221,8 +221,7 @@ class People:
             if agreed:
                 # Whoever could press this button reads the mail there.
                 await self._note_confirmed(connection, asked.person.id)
-            shown = [each.id for each in asked.waiting]
-            freed = await self._free(connection, asked.person, asked.by, shown) if agreed else []
+            freed = await self._free(connection, asked.person, asked.by) if agreed else []
         for reminder in freed:
             await self._alarms.set(reminder)
         return asked
@@ -304,10 +303,10 @@ class People:
         )
 
     async def _free(
-        self, connection: AsyncConnection, person: Person, by: Person | None, wanted: Collection[UUID]
+        self, connection: AsyncConnection, person: Person, by: Person | None, wanted: Collection[UUID] | None = None
     ) -> Sequence[Reminder]:
-        """What waited for this answer, and was shown beside it, waits for its time now; what is past its time was missed."""
-        awaited = and_(_awaited(person, by), row.id.in_(wanted))
+        """What waited for this answer, all or what is `wanted` of it, waits for its time now; what is past that was missed."""
+        awaited = _awaited(person, by) if wanted is None else and_(_awaited(person, by), row.id.in_(wanted))
         why = "Its time had passed before it was agreed to."
         await connection.execute(
             update(reminders)

@@ -52,6 +52,8 @@ async def replan_all(database: Database) -> AsyncIterator[Replanned]:
         async with database.transaction() as connection:
             statement = select(*row).where(stale).order_by(row.next_at, row.id).limit(_BATCH)
             found = [Reminder(**each) for each in (await connection.execute(statement)).mappings()]
+            # In the order in which whoever else changes many rows takes them (ledger.py).
+            found.sort(key=lambda each: str(each.id))
             replanned = [each for seen in found if (each := await _replan(connection, seen, version)) is not None]
         for each in replanned:
             yield each

@@ -107,7 +107,7 @@ async def work(
             aides.append(group.create_task(replan_at_start(database)))
             log.info("worker started")
             try:
-                await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(5))
+                await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(10))
             finally:
                 for aide in aides:
                     aide.cancel()

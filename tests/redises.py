@@ -21,7 +21,7 @@ import trustme
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.servers import Server, Valkey, free_port
+from tests.servers import Server, Valkey, free_port, is_free
 
 _PATIENCE_S: Final = 20.0
 SLOTS: Final = 16384
@@ -131,8 +131,8 @@ class Node(Valkey):
 
     def __init__(self, *options: str | Path, appendonly: bool = False) -> None:
         super().__init__(*options, appendonly=appendonly)
-        while not self.port < 55_000:
-            # Nodes talk to each other at a port 10,000 above.
+        # Nodes talk to each other at a port 10,000 above.
+        while not (self.port < 55_000 and is_free(self.port + 10_000)):
             self.port = free_port()
 
     @property

@@ -19,7 +19,17 @@ from rmindr.queue.scripts import VERBS
 HOUSE: Final = Path(rmindr.queue.__file__).parent.parent
 LUA: Final = HOUSE / "queue" / "lua"
 # What the lifecycle can do besides: look, and prepare.
-NO_VERBS: Final = {"aclose", "create_many", "expired", "get", "many", "now_ms", "raise_ids", "update_many"}
+NO_VERBS: Final = {
+    "aclose",
+    "create_many",
+    "expired",
+    "get",
+    "many",
+    "now_ms",
+    "raise_ids",
+    "take_back_many",
+    "update_many",
+}
 DOORS: Final = {"rmindr.cli", "rmindr.dev", "rmindr.queue_commands.door", "rmindr.worker", "rmindr.web.app"}
 
 

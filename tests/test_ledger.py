@@ -9,11 +9,24 @@ from itertools import product
 from typing import Any, Final
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from rmindr.database import Database, from_ms
 from rmindr.ledger import CRASHES_ALLOWED, Claim, Ledger
 from rmindr.models import Reminder, Status, new_id
-from tests.deliveries import LEASE, STANDINGS, Peephole, a_claim, a_reminder, alter, clock_of, everything, stored, story
+from tests.deliveries import (
+    LEASE,
+    STANDINGS,
+    Peephole,
+    a_claim,
+    a_reminder,
+    alter,
+    clock_of,
+    everything,
+    refuse,
+    stored,
+    story,
+)
 
 WAIT: Final = timedelta(seconds=90)
 REPLY: Final = "250 2.0.0 Ok: queued as 4F1"
@@ -513,3 +526,54 @@ async def test_a_timeline_stops_growing_before_it_is_too_long_and_the_reminder_g
     assert 60_000 < len(found.timeline) < 62_000
     assert "put off" in story(found)
     assert found.status == Status.SENT
+
+
+# Together
+
+
+async def test_many_claims_at_once_are_each_answered_for_the_reminder_that_they_are_of(
+    database: Database, ledger: Ledger
+) -> None:
+    wanted = [await a_reminder(database, message=f"number {number}") for number in range(60)]
+    early = await a_reminder(database, next_at=timedelta(minutes=1))
+
+    claims = await asyncio.gather(*(ledger.claim(each.id, each.rev, "worker") for each in (*wanted, early)))
+
+    assert [claim and claim.id for claim in claims] == [*(each.id for each in wanted), None]
+    assert [claim and claim.message for claim in claims[:-1]] == [each.message for each in wanted]
+    assert (await stored(database, early.id)).status == Status.SCHEDULED
+
+
+async def test_what_one_of_many_stumbles_over_keeps_none_of_the_others_from_being_written(
+    database: Database, database_url: str, ledger: Ledger
+) -> None:
+    claims = [await claimed(ledger, await a_reminder(database)) for _ in range(5)]
+    refuse(database_url, "smtp_reply")
+
+    answers = await asyncio.gather(
+        *(
+            ledger.end(claim, Status.FAILED, "why", "550 no" if number == 2 else None)
+            for number, claim in enumerate(claims)
+        ),
+        return_exceptions=True,
+    )
+
+    assert [answer is True for answer in answers] == [True, True, False, True, True]
+    assert isinstance(answers[2], IntegrityError)
+    found = [(await stored(database, claim.id)).status for claim in claims]
+    assert found == [Status.FAILED, Status.FAILED, Status.SENDING, Status.FAILED, Status.FAILED]
+
+
+async def test_what_is_written_together_is_there_for_everybody_when_the_first_is_answered(
+    database: Database, database_url: str, ledger: Ledger
+) -> None:
+    claims = [await claimed(ledger, await a_reminder(database)) for _ in range(20)]
+    marks = [asyncio.create_task(ledger.mark(claim, b"letter")) for claim in claims]
+    # The first leaves alone; the second takes the others along.
+    await marks[1]
+
+    async with Database.open(database_url) as another:
+        marked = [(await stored(another, claim.id)).marked_at for claim in claims]
+
+    assert None not in marked
+    assert all([await mark for mark in marks])

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from rmindr.cli import app
 from rmindr.queue import Kept, Limit, Queue, Schedule, State
 from tests.processes import Process
-from tests.queue.scenery import a_lease, eventually
+from tests.queue.scenery import a_lease, eventually, taken_by_kue
 from tests.servers import Valkey, free_port
 
 HOUR: Final = timedelta(hours=1)
@@ -362,6 +362,23 @@ async def test_a_job_that_a_worker_holds_is_told_and_not_taken_from_it(typed: Ty
     assert await queue.redis.lrange(queue.keys.bell("worker"), 0, -1) == ["1"]
 
 
+async def test_what_a_kue_that_is_gone_had_in_hand_is_taken_back(typed: Typed, queue: Queue) -> None:
+    for _ in range(4):
+        await taken_by_kue(queue, await queue.create("email", attempts=2), 0)
+    await queue.redis.hset(queue.keys.job(4), "workerId", "kue:there:3:email:1")
+
+    one = await typed("take-back", "1", "99")
+    asked = await typed("take-back", "--from", "kue:there:2")
+    rest = await typed("take-back", "--from", "kue:there:2", "--yes")
+    none = await typed("take-back", "--from", "kue:there:2", "--json")
+
+    assert (one.status, one.out, one.err) == (1, "job 1 is taken back\n", 'rmindr: job "99" does not exist\n')
+    assert "this would take back 2 active jobs of kue:there:2: say --yes" in asked.err
+    assert rest.out == "2 of 2 active jobs of kue:there:2 are taken back\n"
+    assert none.json == {"verb": "take back", "found": 0, "done": 0}
+    assert await states(queue, 1, 2, 3, 4) == ["inactive", "inactive", "inactive", "active"]
+
+
 async def test_a_priority_that_is_none_is_refused_in_one_sentence(typed: Typed, queue: Queue) -> None:
     await a_scene(queue)
 
@@ -665,6 +682,8 @@ MISTYPED: Final[dict[tuple[str, ...], str]] = {
     ("reschedule", "1", "--at", "2099-01-01T00:00:00"): "with a zone",
     ("reschedule", "1", "--at", "tomorrow"): "with a zone",
     ("priority", "1"): "--to",
+    ("take-back",): "say which jobs",
+    ("take-back", "1", "--from", "kue:there:2"): "not both",
     ("limit", "--rate", "5"): "say which type's",
     ("limit", "email", "--none", "--rate", "5"): "nothing else",
     ("limit", "email", "--rate", "0"): "rate",
@@ -702,7 +721,7 @@ def test_every_word_can_print_json() -> None:
 
     found = words(typer.main.get_command(app).commands["queue"], "queue")  # type: ignore[attr-defined]
 
-    assert len(found) == 21
+    assert len(found) == 22
     assert [
         path for path, command in found if "--json" not in {opt for each in command.params for opt in each.opts}
     ] == []

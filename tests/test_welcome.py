@@ -41,6 +41,7 @@ BLOCKED = {"blocked_at": now()}
         (None, "nobody", None, Kind.REMINDER, True, True),
         ({}, "other", None, Kind.REMINDER, True, True),
         (CONFIRMED | BLOCKED, "self", None, Kind.REMINDER, True, False),
+        (CONFIRMED, "other", "refused", Kind.REMINDER, True, False),
         ({}, "nobody", None, Kind.CONFIRM, False, True),
         (BLOCKED, "nobody", None, Kind.CONFIRM, False, False),
         (CONFIRMED, "nobody", None, Kind.SIGN_IN, False, True),

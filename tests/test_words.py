@@ -155,7 +155,7 @@ def test_no_city_is_named_like_a_time_word() -> None:
     assert meant_so == {"jan mayen"}
 
 
-# What another reader of time words gets wrong without a complaint (PRODUCT names them)
+# What another reader of time words gets wrong without a complaint
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ EVENTS: Final = (
     "complete",
     "remove",
     "ttl exceeded",
+    "ttl exceeded ack",
 )
 
 

@@ -202,6 +202,12 @@ class Lease:
     token: str
 
 
+def in_kues_hands(fields: Mapping[str, str | None]) -> bool:
+    """Whether a Kue worker has this job, by its hash: it is active, and the lease on it is none of its present holder's."""
+    lease, holder = fields.get("lease") or "", fields.get("workerId") or ""
+    return fields.get("state") == State.ACTIVE and not (holder and lease.endswith(f"@{holder}"))
+
+
 def to_json(value: Any, name: str) -> bytes:
     """Compact UTF-8 JSON, as Kue writes it. Raises InvalidJob where `value` is not JSON or too large."""
     try:
@@ -240,6 +246,19 @@ def delay_args(delay: timedelta | datetime | None) -> tuple[str, str]:
     if isinstance(delay, timedelta) and delay < timedelta(milliseconds=1):
         return "0", ""
     return _duration_ms(delay, "delay"), ""
+
+
+def terms_args(backoff: Backoff | None, ttl: timedelta | None, remove_on_complete: bool | None) -> list[str | int]:
+    """How many fields a change of these terms is, and each: name, value, or nothing where it is to be gone; what is None
+    stays as it is. Raises InvalidJob."""
+    fields: dict[str, str] = {}
+    if backoff is not None:
+        fields |= {"backoff": "", "strategy": ""} | dict(backoff.to_wire())
+    if ttl is not None:
+        fields["ttl"] = _duration_ms(ttl, "ttl")
+    if remove_on_complete is not None:
+        fields["removeOnComplete"] = "true" if remove_on_complete else ""
+    return [len(fields), *(part for field in fields.items() for part in field)]
 
 
 def from_ms(text: str | int) -> datetime:

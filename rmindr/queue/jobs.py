@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from rmindr.queue.errors import UnreadableJob
-from rmindr.queue.job import Job, State
+from rmindr.queue.job import Job, State, in_kues_hands
 from rmindr.queue.keys import Keys, id_of
 from rmindr.queue.lifecycle import Lifecycle, checked_id
 from rmindr.queue.scripts import is_wrong_type, unavailable
@@ -176,6 +176,22 @@ class Jobs:
     ) -> int:
         """Cancel all jobs in this state, of all types or of one, a few hundred to a step; answers how many."""
         return await self._all("cancel", state, type)
+
+    async def held_by(self, worker: str) -> Mapping[int, str]:
+        """The active jobs that a Kue worker holds, or all of one process, e.g. kue:host:4711; by id the worker_id of each."""
+        ids, held = await self.ids(State.ACTIVE), {}
+        for step in _steps(ids):
+            for job_id, fields in (await self.hashes(step)).items():
+                holder = fields.get("workerId", "")
+                if in_kues_hands(fields) and f"{holder}:".startswith(f"{worker}:"):
+                    held[job_id] = holder
+        return held
+
+    async def take_back_from(self, worker: str) -> int:
+        """Take back what a Kue worker holds, or all of one process, that is gone, as `Queue.take_back` does; answers how
+        many."""
+        held = await self.held_by(worker)
+        return sum([await self._lifecycle.take_back_many({id: held[id] for id in step}) for step in _steps(list(held))])
 
     async def retry_these(self, job_ids: Sequence[int], state: State | None = None) -> int:
         """Run these jobs again, where they have ended (in this state); answers how many did."""

@@ -15,6 +15,7 @@ Kue's keys, as Kue 0.11 has them:
     P:T:jobs           list     wake-up tokens: «something of type T may be inactive»
     P:events           channel  what happens, as {"id":7,"event":"start","args":["start","email",null]}
     P:stats:work-time  string   the sum of all completed runs, ms
+    P:settings         hash     settings that somebody may have written for Kue; only read
     promotion:lock, activeJobsTTL:lock   a Kue's timer is at work, on whatever prefix; we never set them, but wait
 
 Keys of our own, which Kue ignores:

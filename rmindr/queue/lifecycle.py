@@ -12,8 +12,9 @@
         expire     active, ttl over         ▶ as fail               «TTL exceeded»
         release    active                   ▶ inactive | delayed    given back unfinished; not an attempt
         rescue     active, lease lapsed     ▶ inactive | failed     its worker is gone
+        take_back  active, a Kue's          ▶ inactive | failed     a person says that the Kue is gone
         repair     any, half-moved          ▶ as its hash says      a Kue was killed between two writes
-        update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data; run now
+        update     delayed, inactive        ▶ delayed | inactive    new delay, priority, data, terms; run now
         cancel     delayed, inactive        ▶ failed                a person asks; a run is told, and fails whatever comes
         retry      failed, complete         ▶ inactive              a person asks
         remove     any but leased           ▶ ·                     a person asks
@@ -35,9 +36,9 @@ from typing import Any, Final, Literal
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from rmindr.queue.backoff import LONGEST_WAIT_MS, within_reason
+from rmindr.queue.backoff import LONGEST_WAIT_MS, Backoff, within_reason
 from rmindr.queue.errors import InvalidJob, JobExists, JobNotFound, LeaseLost, Refused, UnreadableJob, WrongState
-from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, priority_number, to_json, to_ms
+from rmindr.queue.job import Job, Lease, NewJob, State, delay_args, from_ms, priority_number, terms_args, to_json, to_ms
 from rmindr.queue.keys import Keys, id_of
 from rmindr.queue.scripts import Argument, Flights, Scripts, is_wrong_type, unavailable
 
@@ -46,6 +47,10 @@ PROMOTED_AT_ONCE: Final = 500
 RESCUED_AT_ONCE: Final = 100
 PRUNED_AT_ONCE: Final = 200
 LOSSES_ALLOWED: Final = 3
+_NOT_TAKEN_BACK: Final = {
+    "leased": "under a lease, which lapses by itself when its worker is gone",
+    "others": "in other hands by now",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +236,20 @@ class Lifecycle:
         states = {int(job_id): State(state) for job_id, state in jobs}
         return Rescued(jobs=states, now_ms=int(now_us) // 1000, next_end_in=_until(next_end, now_us))
 
+    async def take_back(self, job_id: int, holder: str = "") -> State:
+        """active, in the hands of a Kue → inactive | failed. Its process is gone, a person says; the lost run counts.
+
+        `holder` is the worker_id that was seen: what others hold by now stays theirs. Raises JobNotFound, WrongState."""
+        ((reply, *state),) = await self._call("take_back", LOSSES_ALLOWED, job_id, holder)
+        if not state:
+            raise _refusal(job_id, "take back", _NOT_TAKEN_BACK.get(reply, reply))
+        return State(state[0])
+
+    async def take_back_many(self, held: Mapping[int, str]) -> int:
+        """The same for those of these jobs that this worker_id still holds; answers how many."""
+        replies = await self._call("take_back", LOSSES_ALLOWED, *(part for item in held.items() for part in item))
+        return sum(reply[0] == "ok" for reply in replies)
+
     async def repair(self, seen: Mapping[int, str]) -> Mapping[int, str]:
         """any state → the state that the hash says. Put half-moved jobs right, each given with its `updated_at` when it was
         first seen so; answers per job `whole`, `moving` where it has changed since, or `repaired`."""
@@ -244,6 +263,9 @@ class Lifecycle:
         data: Any = None,
         priority: int | float | str | None = None,
         delay: timedelta | datetime | None = None,
+        backoff: Backoff | None = None,
+        ttl: timedelta | None = None,
+        remove_on_complete: bool | None = None,
     ) -> State:
         """delayed, inactive → delayed | inactive. Change what is given; no time at all as `delay` means run now.
 
@@ -251,7 +273,8 @@ class Lifecycle:
         encoded = to_json(data, "data") if data is not None else ""
         words = self._words_of(data) if data is not None else ""
         score = priority_number(priority) if priority is not None else ""
-        (reply,) = await self._call("update", job_id, encoded, words, score, *delay_args(delay))
+        terms = terms_args(backoff, ttl, remove_on_complete)
+        (reply,) = await self._call("update", job_id, encoded, words, score, *delay_args(delay), *terms)
         if reply not in (State.DELAYED, State.INACTIVE):
             raise _refusal(job_id, "update", reply)
         return State(reply)
@@ -265,7 +288,7 @@ class Lifecycle:
     ) -> int:
         """The same change for those of these jobs that have not started; answers how many. Raises InvalidJob."""
         score = priority_number(priority) if priority is not None else ""
-        change = ("", "", score, *delay_args(delay))
+        change = ("", "", score, *delay_args(delay), 0)
         # Each once, as in `many`.
         replies = await self._call("update", *(part for job_id in dict.fromkeys(job_ids) for part in (job_id, *change)))
         return sum(reply in (State.DELAYED, State.INACTIVE) for reply in replies)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from rmindr.queue.errors import UnreadableJob
 from rmindr.queue.history import Moment, Period, last_numbers, moment_of
-from rmindr.queue.job import PRIORITIES, Job, State, from_ms
+from rmindr.queue.job import PRIORITIES, Job, State, from_ms, in_kues_hands
 from rmindr.queue.keys import Keys, id_of, zid
 from rmindr.queue.lifecycle import Lifecycle, checked_id
 from rmindr.queue.schedules import Schedule
@@ -84,7 +84,8 @@ class Overview:
 class Closeup:
     """One job, its log, and what decides when it runs. `job` is None where it cannot be read: `why` says so.
 
-    `ahead` is how many jobs of its type come before it, where it waits; `working` are the living workers of its type."""
+    `ahead` is how many jobs of its type come before it, where it waits; `working` are the living workers of its type. `kues`:
+    a Kue worker has it, of which nobody can say whether it lives."""
 
     now: datetime
     job: Job | None
@@ -97,6 +98,7 @@ class Closeup:
     active_of_type: int = 0
     ahead: int | None = None
     working: Sequence[WorkerInfo] = field(default_factory=tuple)
+    kues: bool = False
 
 
 class Overviews:
@@ -220,6 +222,7 @@ class Overviews:
             limit=limit_of(b["limit"]) if b["limit"] else None,
             active_of_type=b["active"] or 0,
             ahead=b["ahead"],
+            kues=in_kues_hands(fields),
             working=[each for each in _workers(a["workers"], b, now_ms) if each.alive and each.types.get(type, 0) > 0],
         )
 

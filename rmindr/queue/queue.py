@@ -148,11 +148,22 @@ class Queue:
         data: Any = None,
         priority: int | float | str | None = None,
         delay: timedelta | datetime | None = None,
+        backoff: Backoff | None = None,
+        ttl: timedelta | None = None,
+        remove_on_complete: bool | None = None,
     ) -> State:
-        """Change a job that has not started; a delay counts from now, `timedelta(0)` runs it now.
+        """Change a job that has not started, in what is given; a delay counts from now, `timedelta(0)` runs it now.
 
         Raises JobNotFound, WrongState, InvalidJob, QueueUnavailable."""
-        return await self.lifecycle.update(checked_id(job_id), data=data, priority=priority, delay=delay)
+        return await self.lifecycle.update(
+            checked_id(job_id),
+            data=data,
+            priority=priority,
+            delay=delay,
+            backoff=backoff,
+            ttl=ttl,
+            remove_on_complete=remove_on_complete,
+        )
 
     async def cancel(self, job_id: int) -> State:
         """Call a job off: one that waits never runs, one that runs is told. It ends failed, as «Cancelled».
@@ -164,6 +175,14 @@ class Queue:
     async def retry(self, job_id: int) -> State:
         """Run a failed or complete job again. Raises JobNotFound, WrongState, JobExists, QueueUnavailable."""
         return await self.lifecycle.retry(checked_id(job_id))
+
+    async def take_back(self, job_id: int, *, holder: str = "") -> State:
+        """Take a job from a Kue worker whose process is gone: it waits again, or has failed, as that run was an attempt.
+
+        A Kue leaves no sign of life, so only people can know: of one that lives, the job is run a second time. `holder`, the
+        job's worker_id as it was seen, guards against whoever has taken it since. What our own workers hold comes back by
+        itself. Raises JobNotFound, WrongState, QueueUnavailable."""
+        return await self.lifecycle.take_back(checked_id(job_id), holder)
 
     async def remove(self, job_id: int) -> None:
         """Leave nothing of a job, unless a worker holds it. Raises JobNotFound, WrongState, QueueUnavailable."""

@@ -33,6 +33,7 @@ VERBS: Final = (
     "expire",
     "release",
     "rescue",
+    "take_back",
     "repair",
     "update",
     "cancel",

@@ -42,7 +42,7 @@ def collecting() -> Collected:
 
 
 class Collected:
-    """Jobs that were made, in order. `create`, `create_many`, `get`, `cancel` and `remove` are those of a Queue."""
+    """Jobs that were made, in order. `create`, `create_many`, `get`, `update`, `cancel` and `remove` are those of a Queue."""
 
     def __init__(self) -> None:
         self._book = _Book()
@@ -92,13 +92,34 @@ class Collected:
         """The job as it stands; None when there is none."""
         return self._book.jobs.get(job_id)
 
+    async def update(
+        self,
+        job_id: int,
+        *,
+        data: Any = None,
+        priority: int | float | str | None = None,
+        delay: timedelta | datetime | None = None,
+        backoff: Backoff | None = None,
+        ttl: timedelta | None = None,
+        remove_on_complete: bool | None = None,
+    ) -> State:
+        """Change a job that has not run, in what is given. Raises JobNotFound, WrongState, InvalidJob."""
+        job = self._waiting(job_id, "update")
+        given = {"data": data, "priority": priority, "delay": delay, "backoff": backoff, "ttl": ttl}
+        given = {name: value for name, value in given.items() if value is not None}
+        new = NewJob(type=job.type, **given)
+        new.to_args()
+        changed = new.as_created(job_id, to_ms(datetime.now(UTC)))
+        names = [*given, *(("state", "promote_at") if delay is not None else ())]
+        changes: dict[str, Any] = {name: getattr(changed, name) for name in names}
+        if remove_on_complete is not None:
+            changes["remove_on_complete"] = remove_on_complete
+        self._book.jobs[job_id] = job = replace(job, **changes)
+        return job.state
+
     async def cancel(self, job_id: int) -> State:
         """Call off a job that has not run. Raises JobNotFound, WrongState."""
-        job = self._book.jobs.get(job_id)
-        if job is None:
-            raise JobNotFound(job_id)
-        if not _waits(job):
-            raise WrongState(job_id, "cancel", job.state)
+        job = self._waiting(job_id, "cancel")
         self._book.jobs[job_id] = replace(job, state=State.FAILED, error="Cancelled")
         return State.FAILED
 
@@ -150,6 +171,14 @@ class Collected:
         run = Run(Lease(replace(job, state=State.ACTIVE, started_at=datetime.now(UTC)), "inline"))
         run.task = asyncio.create_task(performer.perform(run))
         await run.task
+
+    def _waiting(self, job_id: int, verb: str) -> Job:
+        job = self._book.jobs.get(job_id)
+        if job is None:
+            raise JobNotFound(job_id)
+        if not _waits(job):
+            raise WrongState(job_id, verb, job.state)
+        return job
 
     def _collect(self, new: NewJob) -> Job:
         self._last_id += 1

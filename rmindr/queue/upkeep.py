@@ -116,7 +116,8 @@ class Upkeep:
         self.note_answer()
         still = set(self._crew.runs)
         for run, reply in zip(runs, replies, strict=True):
-            if run not in still or reply == "ok":
+            # One that is over has given its lease back itself, perhaps in the call before this one.
+            if run not in still or run.over or reply == "ok":
                 continue
             if reply == "cancelled":
                 run.call_off()
@@ -131,6 +132,9 @@ class Upkeep:
         """Take jobs back from dead workers when their leases end, end those whose ttl is over, remove what is too old.
 
         A new lease lasts at least this long, so between two looks none can lapse unseen."""
+        lease = self._lease.total_seconds()
+        # Two looks with half a lease between them would each time seem to come after a silence of Redis.
+        pause = min(0.2, lease / 4)
         while True:
             try:
                 wait = await self._look_for_lost()
@@ -139,7 +143,7 @@ class Upkeep:
                     pruned = await self._lifecycle.prune()
             except QueueUnavailable:
                 wait = self._tick
-            await asyncio.sleep(max(wait.total_seconds(), 0.2) + self._lease.total_seconds() * random.uniform(0, 0.02))
+            await asyncio.sleep(max(wait.total_seconds(), pause) + lease * random.uniform(0, 0.02))
 
     async def _look_for_lost(self) -> timedelta:
         """Rescue and expire what there is; answers how long nothing more can be lost."""

@@ -1,4 +1,5 @@
-"""The words that act on jobs, by their numbers or on all of a state: retry, cancel, remove, run-now, reschedule, priority."""
+"""The words that act on jobs, by their numbers or on all of a state: retry, cancel, remove, run-now, reschedule, priority; and
+take-back, on what a Kue has left behind."""
 
 from __future__ import annotations
 
@@ -167,6 +168,34 @@ def priority(
     _do(act, Which(ids=ids, all=all, state=state, type=type, yes=yes, json=json))
 
 
+@app.command("take-back")
+def take_back(
+    ids: Ids = None,
+    worker: Annotated[
+        str | None,
+        typer.Option("--from", metavar="WORKER", help="All that this Kue worker or process holds: kue:host:4711."),
+    ] = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Take active jobs from Kue workers that are gone. Of one that lives, they would be run a second time."""
+    if (worker is None) != bool(ids):
+        raise typer.BadParameter("say which jobs: their numbers, or --from, and not both")
+    act = Act(
+        verb="take back",
+        done="taken back",
+        starts_from=(State.ACTIVE,),
+        one=lambda queue, id: queue.take_back(id),
+        all=lambda queue, state, type: queue.jobs.take_back_from(worker or ""),
+    )
+    which = Which(ids=ids, all=worker is not None, state=None, type=None, yes=yes, json=json)
+    if worker is None:
+        _do_each(act, which)
+    else:
+        held = run(lambda queue: queue.jobs.held_by(worker))
+        _do_found(act, which, len(held), State.ACTIVE, f" of {telling.clean(worker)}")
+
+
 def _do(act: Act, which: Which) -> None:
     if which.all == bool(which.ids):
         raise typer.BadParameter("say which jobs: their numbers, or --all, and not both")
@@ -207,7 +236,11 @@ def _do_all(act: Act, which: Which) -> None:
         states = ", ".join(act.starts_from)
         raise typer.BadParameter(f"say which state with --state: {act.verb} --all is for jobs that are {states}")
     found = run(lambda queue: queue.jobs.count(state, which.type))
-    what = f"{found:,} {state} job{'' if found == 1 else 's'}{f' of type {telling.clean(which.type)}' if which.type else ''}"
+    _do_found(act, which, found, state, f" of type {telling.clean(which.type)}" if which.type else "")
+
+
+def _do_found(act: Act, which: Which, found: int, state: State, whose: str) -> None:
+    what = f"{found:,} {state} job{'' if found == 1 else 's'}{whose}"
     if found and not which.yes:
         if which.json or not sys.stdin.isatty():
             raise typer.BadParameter(f"this would {act.verb} {what}: say --yes, as nobody can be asked")

@@ -68,7 +68,7 @@ async def mine(
     if visitor.person is None and not visitor.eyes.everything:
         return RedirectResponse("/sign-in", 303)
     shelf = Shelf(show) if show in list(Shelf) else Shelf.UPCOMING
-    words = " ".join(q.split())[:_LONGEST_QUERY]
+    words = " ".join("".join(each if each.isprintable() else " " for each in q).split())[:_LONGEST_QUERY]
     found = await lists.page(visitor.eyes, shelf, words=words, after=_place(after))
     place = _zone_of(visitor, found.items)
     return page(

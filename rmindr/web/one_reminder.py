@@ -233,5 +233,5 @@ def _shown(request: Request, found: Reminder, here: Here, undo: str | None, repe
         # What scripts compare: each change of the row moves updated_at.
         version=f"{found.rev}.{found.updated_at.timestamp()}.{overdue}",
         # A page without scripts looks again by itself: soon when something is about to happen, seldom otherwise.
-        refresh=None if final else max(1, min(30, round(until) + 1)),
+        refresh=None if final else 30 if found.status == Status.UNCONFIRMED else max(1, min(30, round(until) + 1)),
     )

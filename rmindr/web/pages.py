@@ -28,7 +28,7 @@ from rmindr.web.here import CHANGEABLE, AtReminder, of_reminder
 from rmindr.web.previews import Refused, preview_of
 from rmindr.web.problems import RETRY_AFTER_S
 from rmindr.web.templating import page
-from rmindr.web.visitors import AtPage, Visitor
+from rmindr.web.visitors import visitors_of
 from rmindr.web.whens import fold_of, folds_of, time_of, wall_of, zone_of
 
 router = APIRouter(include_in_schema=False)
@@ -101,12 +101,14 @@ async def form(request: Request) -> Response:
 
 
 @router.post("/", dependencies=[Depends(require_own_page)])
-async def schedule(request: Request, books: Books, visitor: AtPage) -> Response:
+async def schedule(request: Request, books: Books) -> Response:
     """Schedule what the form says; the same form sent twice is one reminder."""
     fields, form = await _typed(request)
     if form.problems:
         return _form_page(request, form)
     try:
+        # Not before the form is read: without a database nothing that was typed may be lost.
+        visitor = await visitors_of(request).by_cookie(request)
         reminder = await books.schedule(_asked(fields), visitor.asker, idem_key=_key(fields))
     except InvalidDraft as error:
         return _form_page(request, form.refused(error.problems))
@@ -118,9 +120,9 @@ async def schedule(request: Request, books: Books, visitor: AtPage) -> Response:
 
 
 @router.post("/preview", dependencies=[Depends(require_own_page)])
-async def preview(request: Request, books: Books, visitor: AtPage) -> Response:
+async def preview(request: Request, books: Books) -> Response:
     """The form again, with the instant in words: what scripts show while one types."""
-    return await _preview(request, books, visitor)
+    return await _preview(request, books)
 
 
 @of_reminder(router, "GET", "/edit")
@@ -181,10 +183,10 @@ async def edit(request: Request, books: Books, here: AtReminder) -> Response:
 
 
 @of_reminder(router, "POST", "/preview")
-async def preview_edit(request: Request, books: Books, here: AtReminder, visitor: AtPage) -> Response:
+async def preview_edit(request: Request, books: Books, here: AtReminder) -> Response:
     """The form for this change again, with the instant in words."""
     await books.find(here.id, here.eyes)
-    return await _preview(request, books, visitor, act=here.path)
+    return await _preview(request, books, act=here.path)
 
 
 @router.get("/docs")
@@ -206,9 +208,13 @@ def _not_saved(request: Request, form: Form, act: str = "") -> Response:
     return page
 
 
-async def _preview(request: Request, books: Reminders, visitor: Visitor, act: str = "") -> Response:
+async def _preview(request: Request, books: Reminders, act: str = "") -> Response:
     fields, form = await _typed(request)
-    reader = visitor.person.time_zone if visitor.person is not None else None
+    reader = None
+    with contextlib.suppress(StorageUnavailable):
+        # Whose clock it is told on, too, is all that the database is asked here; the time is told without it.
+        person = (await visitors_of(request).by_cookie(request)).person
+        reader = person.time_zone if person is not None else None
     try:
         asked = _asked(fields)
         if asked.when is None:

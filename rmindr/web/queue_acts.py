@@ -73,6 +73,18 @@ async def remove(id: str, request: Request, queue: TheQueue) -> Response:
     return RedirectResponse(jobs_at(did="remove", job=number), 303)
 
 
+@router.post("/jobs/{id}/take-back", dependencies=_FORM)
+async def take_back(id: str, request: Request, queue: TheQueue) -> Response:
+    """Take it from a Kue that is gone, if that one holds it still."""
+    number, (fields, _) = job_number(id), await form_fields(request)
+    try:
+        await queue.take_back(number, holder=fields.get("holder", ""))
+    except Refused as error:
+        return await _refused(request, queue, number, error)
+    note(request, "take back", id=number, holder=fields.get("holder"))
+    return RedirectResponse(jobs_at(f"/queue/jobs/{number}", did="take-back"), 303)
+
+
 @router.post("/jobs/{id}/{verb}", dependencies=_FORM)
 async def one(id: str, verb: str, request: Request, queue: TheQueue) -> Response:
     """Any other verb, for one job."""

@@ -40,6 +40,7 @@ DONE: Final[Mapping[str, str]] = {
     "cancel": "It is called off, and stands among the failed ones. To undo that, run it again.",
     "told": "Its worker is told to stop, and it will fail as «Cancelled». To undo that, run it again then.",
     "remove": "It is removed; nothing of it is left.",
+    "take-back": "It is taken back. The lost run counts as an attempt.",
     "pause": "No worker takes a job any more. What runs goes on.",
     "resume": "Workers take jobs again.",
     "limit": "The limits are set. They hold for every job that begins from now on.",

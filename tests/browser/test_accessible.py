@@ -16,6 +16,7 @@ from sqlalchemy import update
 
 from rmindr.database import Database
 from rmindr.ledger import reminders
+from rmindr.lists import Shelf
 from rmindr.models import Status
 from tests import npm
 from tests.browser.conftest import Site, Visit, Visitor
@@ -48,6 +49,10 @@ TOO_WIDE: Final = """() => [...document.querySelectorAll("body *")]
 
 # Every page in every state
 
+QUEUE: Final = (
+    "", "?by=day", "/history", "/jobs", "/jobs?state=delayed&type=email", "/jobs?q=nothing", "/jobs/1", "/jobs/1/remove",
+    "/type?name=email", "/all?do=cancel&state=delayed",
+)  # fmt: skip
 
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänswitwenrentenauszahlungsstelle" * 2
 
@@ -132,11 +137,15 @@ async def every_page(site: Site, states: dict[str, str]) -> dict[str, Callable[[
         "the form, what repeats": repeating,
         **{f"a reminder, {status}": at(path) for status, path in states.items()},
         "the form to change one": at(f"{states['scheduled']}/edit"),
+        **{f"the list, {shelf}": at(f"/reminders?show={shelf}") for shelf in Shelf},
+        "the list, a search in vain": at("/reminders?q=nothing"),
+        "later": at(f"{states['sent']}/snooze"),
         "too late": at(f"{states['sent']}/edit"),
         "not found": at("/nothing"),
         "the inbox": at("/inbox"),
         **{f"a mail, {part}": at(f"/inbox/{mail}?part={part}") for part in ("text", "html", "headers", "raw")},
         "the API": at("/docs"),
+        **{f"the queue, {path}": at(f"/queue{path}") for path in QUEUE},
     }
 
 

@@ -118,7 +118,7 @@ async def test_the_same_way_by_keyboard_alone(visit: Visit) -> None:
         await press("Tab")
         await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
         await press("Enter")
-        await tab_to("a.button")
+        await tab_to("a.button[href='/']")
         await expect(page.get_by_role("link", name="Make another")).to_be_focused()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Town:
             bodies = [text.get_body(("plain",)).get_content() for text in texts]  # type: ignore[union-attr]
             return [link for body in bodies for link in pattern.findall(body)]
 
-        async with self.sink.arrived:
+        async with asyncio.timeout(60), self.sink.arrived:
             await self.sink.arrived.wait_for(found)
         return found()[-1]
 

@@ -1,4 +1,4 @@
-"""SIGKILL between every two steps of a delivery (RELIABILITY A1-A6): what the mail server saw, and what the person is told."""
+"""SIGKILL between every two steps of a delivery: what the mail server saw, and what the person is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis is emptied, killed, frozen or away (RELIABILITY B1-B5): speed is lost, never a mail."""
+"""Redis is emptied, killed, frozen or away: speed is lost, never a mail."""
 
 from __future__ import annotations
 

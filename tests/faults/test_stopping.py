@@ -1,4 +1,4 @@
-"""Workers that are stopped, frozen, or not alone (RELIABILITY A7-A10, A15)."""
+"""Workers that are stopped, frozen, or not alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis or SQL is away at the very moment of a POST: a promise that can be kept, or an honest «not now» (B3, C1, C2)."""
+"""Redis or SQL is away at the very moment of a POST: a promise that can be kept, or an honest «not now»."""
 
 from __future__ import annotations
 

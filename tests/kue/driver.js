@@ -57,6 +57,22 @@ const verbs = {
       tell({ run: lastRun, job: asTold(job) })
     })
   },
+  // Works by itself, as tests/queue/child.py does: the same data, and the same notes, which outlive this process.
+  work ({ types, notes }) {
+    const note = (what, job, made) =>
+      called(queue.client, 'rpush', [notes, `${what} ${job.id} ${made} ${Date.now()} ${process.pid}`])
+    for (const type of Object.keys(types)) {
+      queue.process(type, types[type], async (job, done) => {
+        const made = job.toJSON().attempts.made
+        await note('began', job, made)
+        job.progress(1, 2)
+        await new Promise(resolve => setTimeout(resolve, 1000 * job.data.sleep))
+        await note('ended', job, made)
+        if (made < job.data.failures) done(new Error(`run ${made + 1}`))
+        else done(null, 'by a Kue')
+      })
+    }
+  },
   listen: () => new Promise(resolve => {
     const server = kue.app.listen(0, '127.0.0.1', () => resolve(server.address().port))
   })

@@ -92,6 +92,22 @@ class Kue:
         async with asyncio.timeout(PATIENCE_S):
             return await answer
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process has not ended, by itself or otherwise."""
+        return self._process.returncode is None
+
+    async def kill(self) -> None:
+        """End it as a crash would, between any two of its writes."""
+        if self.lives:
+            self._process.kill()
+        await self._process.wait()
+
     # Producing and looking
 
     async def create(self, type: str, data: Any = None, **options: Any) -> int:
@@ -122,6 +138,10 @@ class Kue:
         """Let a handler of ours work Kue's jobs of this type: it returns the result, or raises the failure."""
         self._handlers[type] = handler
         await self.ask(verb="process", type=type, concurrency=concurrency)
+
+    async def work(self, types: dict[str, int], notes: str) -> None:
+        """Let it work these types by itself, so many at once: as their data says, noting each run in this list."""
+        await self.ask(verb="work", types=types, notes=notes)
 
     async def hears(self, name: str, job_id: int, *, times: int = 1, level: str = "queue") -> tuple[Any, ...]:
         """Wait until an event of this job has been heard so many times; answers the args after the id, of the last."""

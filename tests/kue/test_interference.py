@@ -328,7 +328,7 @@ async def test_a_job_of_ours_that_outlives_its_ttl_beside_kue_fails_once(kue: Ku
 
 async def test_a_run_of_ours_that_kue_has_called_too_long_is_ended_by_us_alone(kue: Kue, live_queue: Queue) -> None:
     # Kue's timer says «ttl exceeded» and, if nobody acknowledges it within a second, fails the job in whatever state and
-    # whosever hands it then is (KUE.md B13, F8).
+    # whosever hands it then is.
     runs: list[int] = []
     second, go_on = asyncio.Event(), asyncio.Event()
 
@@ -360,7 +360,7 @@ async def test_a_run_of_ours_that_kue_has_called_too_long_is_ended_by_us_alone(k
 
 async def test_while_kue_promotes_we_do_not(kue: Kue, live_queue: Queue, redis: Redis) -> None:
     # Between reading what is due and moving it, Kue holds this lock; a job that we promoted and took meanwhile would be
-    # moved back to inactive under our worker, and run twice (KUE.md F7).
+    # moved back to inactive under our worker, and run twice.
     await live_queue.create("email", delay=50 * MS)
     live_queue.process("email", send)
     seconds, microseconds = await redis.time()

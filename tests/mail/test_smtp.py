@@ -360,7 +360,7 @@ async def lost_before_the_body(transport: Transport, sink: Sink) -> None:
 
 
 async def test_the_goodbye_of_a_server_after_the_dot_is_its_answer(sink: Sink) -> None:
-    """421 after the dot: refused, not lost; and the connection is not used again (MAIL E-27)."""
+    """421 after the dot: refused, not lost; and the connection is not used again."""
     sink.replies["body"] = "421 4.3.2 shutting down"
 
     async with transport_to(sink) as transport:
@@ -644,7 +644,7 @@ async def test_leaving_before_the_body_drops_the_connection_and_sends_nothing(si
 
 @pytest.mark.parametrize("place", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "body", "RSET"])
 async def test_a_cancelled_letter_takes_its_connection_with_it(sink: Sink, place: str) -> None:
-    """A reply that nobody waits for would answer the next letter's question (MAIL E-26)."""
+    """A reply that nobody waits for would answer the next letter's question."""
     asked = asyncio.Event()
 
     async def hold(session: Session) -> str:

@@ -2,9 +2,10 @@
 
     python -m tests.queue.child URL PREFIX '{"types": {"email": 3}, "lease": 1.0}'
 
-Data: {"sleep": seconds} · {"fail": "text"} · {"abandon": "text"} · {"die": true}, by SIGKILL · {"result": …}. It prints
-`ready`, `took ID`, and `heard ID` when a run is cancelled. Every run is noted in the list PREFIX-runs, where it survives the
-process: began|ended, id, attempts before it, milliseconds, process. SIGTERM stops it kindly, a second one at once.
+Data: {"sleep": seconds} · {"fail": "text"} · {"failures": n}, of the first n attempts · {"abandon": "text"} · {"die": true}, by
+SIGKILL · {"result": …}. It prints `ready`, `took ID`, and `heard ID` when a run is cancelled. Every run is noted in the list
+PREFIX-runs, where it survives the process: began|ended, id, attempts before it, milliseconds, process. SIGTERM stops it kindly,
+a second one at once.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ async def work(url: str, prefix: str, told: dict[str, Any]) -> None:
             await note("began", job)
             print("took", job.id, flush=True)
             try:
-                return await do(job.data)
+                return await do(job.data, job.attempts)
             except asyncio.CancelledError:
                 print("heard", job.id, flush=True)
                 raise
@@ -67,10 +68,12 @@ async def work(url: str, prefix: str, told: dict[str, Any]) -> None:
         await asyncio.wait([run])
 
 
-async def do(what: Any) -> Any:
+async def do(what: Any, attempts: int) -> Any:
     if what.get("die"):
         os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.sleep(what.get("sleep", 0))
+    if attempts < what.get("failures", 0):
+        raise RuntimeError(f"run {attempts + 1}")
     if "fail" in what:
         raise RuntimeError(what["fail"])
     if "abandon" in what:

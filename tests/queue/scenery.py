@@ -72,14 +72,17 @@ async def a_lease(queue: Queue, *, type: str = "email", token: str = "token", le
 
 async def taken_by_kue(queue: Queue, job: Job, now_ms: int) -> None:
     """Move a waiting job as a Kue worker does when it takes one: to active, with no lease."""
-    keys, member, score = queue.keys, zid(job.id), int(job.priority)
+    keys, member, score = queue.keys, zid(job.id), job.priority
     async with queue.redis.pipeline(transaction=True) as pipe:
         pipe.rpop(keys.tokens(job.type))
         pipe.zrem(keys.in_state("inactive"), member)
         pipe.zrem(keys.of_type(job.type, "inactive"), member)
         pipe.hset(
-            keys.job(job.id), mapping={"state": "active", "started_at": now_ms, "workerId": "kue:there:2:email:1"}
-        )
+            keys.job(job.id),
+            mapping={
+                "state": "active", "started_at": now_ms, "updated_at": now_ms, "workerId": "kue:there:2:email:1"
+            },
+        )  # fmt: skip
         pipe.zadd(keys.of_type(job.type, "active"), {member: score})
         ttl_ends = now_ms + job.ttl // timedelta(milliseconds=1) if job.ttl else -abs(score)
         pipe.zadd(keys.in_state("active"), {member: ttl_ends})

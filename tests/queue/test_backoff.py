@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: the figures of KUE B, worked there on the original."""
+"""How long to wait before the next attempt: the figures that the original works out."""
 
 from __future__ import annotations
 

@@ -190,17 +190,21 @@ async def test_how_far_it_is_can_be_seen_from_elsewhere_and_is_forgotten_after_a
 async def test_redis_away_for_a_moment_stops_no_errand(own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errands, "_PAUSE_S", 0.02)
     monkeypatch.setattr(errands, "_STEP", 10)
-    async with CountingWire(own_valkey.port) as wire, Queue.open(wire.url, patience=timedelta(seconds=0.2)) as queue:
-        await queue.create_many([NewJob(type="email") for _ in range(50)])
+    async with (
+        CountingWire(own_valkey.port) as wire,
+        Queue.open(own_valkey.url) as patient,
+        Queue.open(wire.url, patience=timedelta(seconds=0.5)) as queue,
+    ):
+        await patient.create_many([NewJob(type="email") for _ in range(50)])
         errand = await queue.errands.begin(act("cancel"), Filter(state=State.INACTIVE), respite=AT_ONCE)
         own_valkey.freeze()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.7)
         own_valkey.thaw()
 
-        done = await over(queue, errand)
+        done = await over(patient, errand)
 
         assert (done.standing, done.seen) == ("done", 50)
-        assert await queue.jobs.count(State.FAILED) == 50
+        assert await patient.jobs.count(State.FAILED) == 50
 
 
 # What is refused

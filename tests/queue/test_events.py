@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rmindr.queue import Context, Job, JobNotFound, Queue
 from rmindr.queue.connections import connect_blocking
 from rmindr.queue.events import Event, Listener, parse
+from tests.conftest import Clock
 from tests.queue.scenery import PROPERTY, a_lease, event, eventually, to_the_end, until
 from tests.servers import Valkey
 
@@ -130,6 +131,25 @@ async def test_what_was_asked_about_one_job_is_forgotten_when_it_has_ended(queue
         await last.times(1)
 
     assert (failed, removed) == ([("no", None)], [("email",)])
+
+
+async def test_a_callback_is_called_until_it_is_taken_away(queue: Queue, clock: Clock) -> None:
+    acknowledged, expired = Heard(), Heard()
+    queue.on("job ttl exceeded ack", acknowledged)
+    queue.on("job failed", expired)
+
+    async with queue.listening():
+        for n in range(1, 4):
+            await queue.create("email", ttl=timedelta(seconds=1))
+            await a_lease(queue)
+            clock.advance(seconds=2)
+            [late] = await queue.lifecycle.expired(clock.ms)
+            await queue.lifecycle.expire(late)
+            await expired.times(n)
+            if n == 2:
+                queue.off("job ttl exceeded ack", acknowledged)
+
+    assert acknowledged == [(1,), (2,)]
 
 
 async def test_an_async_callback_is_awaited_before_the_next_event(queue: Queue) -> None:

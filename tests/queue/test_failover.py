@@ -125,7 +125,7 @@ async def under_load(url: str, prefix: str) -> AsyncIterator[Load]:
     async with Queue.open(url, prefix=prefix, name="worker") as queue, Queue.open(url, prefix=prefix) as producer:
         load = Load(producer)
         queue.process("email", load.work, concurrency=10)
-        async with working(queue, lease=LEASE, tick=timedelta(seconds=1)) as run:
+        async with working(queue, timeout=5 * PATIENCE_S, lease=LEASE, tick=timedelta(seconds=1)) as run:
             making = [asyncio.create_task(task) for task in (load.make(), load.make(), load.look())]
             await until(lambda: len(load.over) > 20)
             yield load
@@ -134,7 +134,7 @@ async def under_load(url: str, prefix: str) -> AsyncIterator[Load]:
             for task in making:
                 task.cancel()
             await asyncio.wait(making)
-            await eventually(lambda: ended(queue, *load.kept))
+            await eventually(lambda: ended(queue, *load.kept), timeout=3 * PATIENCE_S)
             assert not run.done()
         assert {*await queue.jobs.states(load.kept)} == {State.COMPLETE}
         assert not await audit(queue.redis, queue.keys.prefix)

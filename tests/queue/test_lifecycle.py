@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from rmindr.queue import (
     Backoff,
+    InvalidJob,
     JobExists,
     JobFailed,
     JobNotFound,
@@ -871,6 +872,85 @@ async def test_more_lost_jobs_than_one_rescue_takes_are_taken_by_the_next(queue:
     assert (len(second.jobs), second.next_end_in) == (30, None)
 
 
+# take_back
+
+
+async def test_a_job_is_taken_back_from_a_kue_as_from_a_worker_of_ours(queue: Queue, clock: Clock, wire: Wire) -> None:
+    await standing(queue, clock, "kues", attempts=5)
+    clock.advance(seconds=60)
+    await wire.take()
+
+    state = await queue.take_back(1, holder="kue:there:2:email:1")
+
+    lost = "worker lost (1 of 3)"
+    found = await keyspace(queue)
+    assert state is State.INACTIVE
+    assert (found["jobs:inactive"], found["jobs:email:inactive"]) == ({"01|1": "0"}, {"01|1": "0"})
+    assert not {"jobs:active", "jobs:email:active"} & found.keys()
+    facts = ("state", "attempts", "losses", "error", "failed_at", "updated_at")
+    assert [found["job:1"][name] for name in facts] == ["inactive", "1", "1", lost, str(clock.ms), str(clock.ms)]
+    told = [event(1, "error", lost), event(1, "enqueue", "email"), event(1, "failed attempt", lost, 1)]
+    assert await wire.take() == told
+
+
+async def test_a_job_without_attempts_left_fails_when_it_is_taken_back(queue: Queue, clock: Clock) -> None:
+    await standing(queue, clock, "kues", attempts=1)
+
+    assert await queue.take_back(1) is State.FAILED
+
+
+async def test_a_job_that_loses_three_kues_fails(queue: Queue, clock: Clock) -> None:
+    job = await queue.create("email", attempts=9)
+
+    states = []
+    for _ in range(3):
+        await taken_by_kue(queue, job, clock.ms)
+        states.append(await queue.take_back(1))
+
+    assert states == [State.INACTIVE, State.INACTIVE, State.FAILED]
+
+
+async def test_what_another_has_taken_since_it_was_looked_at_is_not_taken_back(queue: Queue, clock: Clock) -> None:
+    await standing(queue, clock, "kues")
+    before = await keyspace(queue)
+
+    with pytest.raises(WrongState, match="in other hands by now"):
+        await queue.take_back(1, holder="kue:there:1:email:1")
+
+    assert await keyspace(queue) == before
+
+
+async def test_what_a_worker_of_ours_holds_is_not_taken_back_and_the_refusal_says_why(queue: Queue) -> None:
+    await standing_active(queue)
+
+    with pytest.raises(WrongState, match="under a lease, which lapses by itself"):
+        await queue.take_back(1)
+
+
+async def test_a_job_that_a_kue_has_taken_over_from_us_can_be_taken_back(queue: Queue) -> None:
+    await standing_active(queue, attempts=2)
+    await queue.redis.hset(queue.keys.job(1), "workerId", "kue:there:2:email:1")
+
+    assert await queue.take_back(1) is State.INACTIVE
+    assert "leases" not in await keyspace(queue)
+
+
+async def test_all_that_one_kue_process_holds_is_taken_back_and_nothing_else(queue: Queue, clock: Clock) -> None:
+    jobs = [await queue.create("email", attempts=2) for _ in range(5)]
+    await a_lease(queue)
+    for job in jobs[1:4]:
+        await taken_by_kue(queue, job, clock.ms)
+    await queue.redis.hset(queue.keys.job(3), "workerId", "kue:there:2:email:7")
+    await queue.redis.hset(queue.keys.job(4), "workerId", "kue:there:22:email:1")
+
+    assert await queue.jobs.held_by("kue:there:2") == {2: "kue:there:2:email:1", 3: "kue:there:2:email:7"}
+    assert await queue.jobs.take_back_from("kue:there:2:email:7") == 1
+    assert await queue.jobs.take_back_from("kue:there:2") == 1
+
+    states = await queue.jobs.states([1, 2, 3, 4, 5])
+    assert states == [State.ACTIVE, State.INACTIVE, State.INACTIVE, State.ACTIVE, State.INACTIVE]
+
+
 # repair
 
 
@@ -1074,6 +1154,31 @@ async def test_update_to_an_instant_puts_a_waiting_job_off(queue: Queue, clock: 
     found = await keyspace(queue)
     assert found["jobs:delayed"] == {"01|1": str(T0 + 5000)}
     assert "jobs:inactive" not in found
+
+
+async def test_update_changes_the_terms_that_are_given_and_no_others(queue: Queue) -> None:
+    asked = {"ttl": timedelta(seconds=5), "backoff": Backoff.same(), "remove_on_complete": True}
+    await queue.create("email", attempts=3, **asked)
+    before = await queue.redis.hgetall(queue.keys.job(1))
+
+    await queue.update(1, ttl=timedelta(seconds=9), backoff=Backoff.named("mine"))
+    named = await queue.redis.hgetall(queue.keys.job(1))
+    await queue.update(1, backoff=Backoff.fixed(timedelta(seconds=1)), remove_on_complete=False)
+    fixed = await queue.redis.hgetall(queue.keys.job(1))
+
+    assert named == without(before, "backoff") | {"ttl": "9000", "strategy": "mine"}
+    assert fixed == without(named, "strategy", "removeOnComplete") | {"backoff": '{"type":"fixed","delay":1000}'}
+
+
+@pytest.mark.parametrize("terms", [{"ttl": timedelta(0)}, {"ttl": 5}, {"backoff": None, "ttl": timedelta.max}])
+async def test_terms_that_no_job_could_have_change_nothing(queue: Queue, terms: dict[str, Any]) -> None:
+    await queue.create("email")
+    before = await keyspace(queue)
+
+    with pytest.raises(InvalidJob, match="ttl"):
+        await queue.update(1, priority=5, **terms)
+
+    assert await keyspace(queue) == before
 
 
 async def test_update_does_not_give_back_what_a_kue_worker_is_about_to_take(queue: Queue, clock: Clock) -> None:
@@ -1497,6 +1602,7 @@ STARTS: dict[str, set[str]] = {
     "expire": {"active"},
     "release": {"active"},
     "rescue": {"active"},
+    "take_back": {"kues"},
     "repair": set(),
     "update": {"delayed", "inactive"},
     "cancel": {"delayed", "inactive", "taken"},
@@ -1509,7 +1615,7 @@ STARTS: dict[str, set[str]] = {
 FORBIDDEN = [(place, verb) for verb in VERBS for place in STANDINGS if place not in STARTS[verb]]
 
 
-ASKED_BY_PEOPLE = ("update", "cancel", "retry", "remove")
+ASKED_BY_PEOPLE = ("take_back", "update", "cancel", "retry", "remove")
 
 
 async def _say(queue: Queue, verb: str, lease: Lease) -> Any:

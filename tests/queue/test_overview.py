@@ -152,6 +152,16 @@ async def test_what_a_kue_has_in_hand_is_shown_under_its_name(queue: Queue, cloc
     assert (current.job_id, current.worker, current.holder) == (job.id, "", "kue:there:2:email:1")
 
 
+async def test_a_closeup_says_whether_a_kue_has_the_job(queue: Queue, clock: Clock) -> None:
+    first, second = await queue.create("email"), await queue.create("email")
+    await taken_by_kue(queue, first, clock.ms)
+    await a_lease(queue)
+
+    closeups = [await queue.overviews.closeup(job.id) for job in (first, second)]
+
+    assert [closeup is not None and closeup.kues for closeup in closeups] == [True, False]
+
+
 async def test_schedules_stand_soonest_first(queue: Queue) -> None:
     await queue.schedules.declare(Schedule(name="late", type="email", every=timedelta(days=30)))
     await queue.schedules.declare(Schedule(name="soon", type="email", every=timedelta(seconds=1)))

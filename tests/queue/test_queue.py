@@ -181,8 +181,9 @@ async def test_a_redis_that_is_not_there_is_unavailable() -> None:
 
 
 async def test_patience_bounds_every_command(own_valkey: Valkey) -> None:
-    async with Queue.open(own_valkey.url, patience=timedelta(milliseconds=100)) as queue:
-        await queue.create("email")
+    impatient = Queue.open(own_valkey.url, patience=timedelta(milliseconds=100))
+    async with Queue.open(own_valkey.url) as patient, impatient as queue:
+        await patient.create("email")
         own_valkey.freeze()
 
         async with asyncio.timeout(PATIENCE_S):
@@ -191,7 +192,7 @@ async def test_patience_bounds_every_command(own_valkey: Valkey) -> None:
                     await ask
         own_valkey.thaw()
 
-        assert await eventually(lambda: queue.jobs.states([1])) == [State.INACTIVE]
+        assert await eventually(lambda: patient.jobs.states([1])) == [State.INACTIVE]
 
 
 async def test_a_process_that_creates_holds_one_connection_and_a_worker_three(own_valkey: Valkey) -> None:

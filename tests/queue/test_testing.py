@@ -95,6 +95,23 @@ async def test_what_is_cancelled_or_removed_does_not_run() -> None:
             await ask
 
 
+async def test_what_has_not_run_can_be_changed() -> None:
+    queue = collecting()
+    await queue.create("email", {"n": 1}, delay=HOUR, priority="high", attempts=3)
+    asked = {"data": {"n": 2}, "ttl": HOUR, "backoff": Backoff.same(), "remove_on_complete": True}
+
+    assert await queue.update(1, **asked) is State.DELAYED
+    assert await queue.update(1, delay=timedelta(0)) is State.INACTIVE
+    with pytest.raises(InvalidJob, match="priority"):
+        await queue.update(1, priority="urgent")
+
+    [job] = queue.jobs
+    assert {name: getattr(job, name) for name in asked} == asked
+    assert (job.priority, job.max_attempts, job.delay) == (-10, 3, None)
+    with pytest.raises(JobNotFound):
+        await queue.update(2)
+
+
 async def test_cleared_it_begins_anew_and_ids_go_on() -> None:
     queue = collecting()
     await queue.create("email")

@@ -108,7 +108,7 @@ HALVES: Final[list[tuple[str, Any, State | None]]] = [
     ("complete", _out_of("jobs:complete"), State.COMPLETE),
     ("complete", _also_in("jobs:email:active"), State.COMPLETE),
     ("failed", _out_of("jobs:email:failed"), State.FAILED),
-    # B9: failed by a Kue that was killed before it gave the job back.
+    # Failed by a Kue that was killed before it gave the job back.
     ("failed", _out_of("ended:failed"), State.INACTIVE),
 ]
 
@@ -226,7 +226,7 @@ async def test_a_job_that_is_listed_under_another_type_than_its_own_is_taken_out
 async def test_a_fragment_of_a_job_that_stands_in_a_set_is_taken_out_of_it(
     queue: Queue, mending: Mending, redis: Redis
 ) -> None:
-    # B3: a Kue promotes what was removed meanwhile.
+    # A Kue promotes what was removed meanwhile.
     await redis.hset(queue.keys.job(7), mapping={"state": "inactive", "updated_at": "1"})
     await redis.zadd(queue.keys.in_state("inactive"), {zid(7): "0"})
 
@@ -293,7 +293,7 @@ async def _has_ended(queue: Queue, number: int) -> bool:
 
 
 async def test_a_kue_that_takes_a_job_is_not_disturbed(queue: Queue, clock: Clock, mending: Mending) -> None:
-    # B4: between its pop and its next write the job stands in one set only; then it moves on.
+    # Between its pop and its next write the job stands in one set only; then it moves on.
     job = await queue.create(EMAIL)
     await queue.redis.zrem(queue.keys.of_type(EMAIL, "inactive"), zid(1))
     await mending.mend()
@@ -325,3 +325,20 @@ async def test_leases_of_the_living_are_prolonged_while_others_are_mended(live_q
 
 async def _is_prolonged(queue: Queue, before: float) -> bool:
     return (await queue.redis.zscore(queue.keys.leases, zid(1)) or 0) > before
+
+
+# Lost runs
+
+
+@pytest.mark.parametrize("lease_ms", [100, 400, 1000])
+async def test_a_worker_that_has_had_nothing_to_do_for_long_rescues_all_the_same(
+    live_queue: Queue, lease_ms: int
+) -> None:
+    lease = timedelta(milliseconds=lease_ms)
+    live_queue.process("letter", nothing)
+    async with working(live_queue, lease=lease):
+        await asyncio.sleep(1.5 * lease.total_seconds())
+        await live_queue.create(EMAIL)
+        await live_queue.lifecycle.claim({EMAIL: 1}, token="gone.1", lease=lease, worker="kue:gone:1")
+
+        assert await eventually(lambda: ended(live_queue, 1))

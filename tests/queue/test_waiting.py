@@ -274,7 +274,7 @@ async def test_an_end_that_nobody_told_of_is_seen_at_the_next_look(
 
 
 async def test_waiting_while_redis_is_away_says_so(own_valkey: Valkey) -> None:
-    async with Queue.open(own_valkey.url, patience=timedelta(milliseconds=200)) as queue:
+    async with Queue.open(own_valkey.url, patience=timedelta(milliseconds=500)) as queue:
         await queue.create("email")
         own_valkey.kill()
 

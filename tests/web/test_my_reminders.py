@@ -109,7 +109,7 @@ async def test_a_search_finds_words_wherever_they_stand(ada: Site, words: str) -
     assert "Water plants" not in page.text or words == "ada@"
 
 
-@pytest.mark.parametrize("words", ["%", "_", "100%", "\\", "' OR 1=1 --", "\x00", "a" * 5000])
+@pytest.mark.parametrize("words", ["%", "_", "100%", "\\", "' OR 1=1 --", "xq\x00", "a" * 5000])
 async def test_a_search_for_signs_finds_what_has_them(ada: Site, words: str) -> None:
     page = Page(await ada.client.get("/reminders", params={"q": words}, headers=BROWSER))
 

@@ -26,7 +26,7 @@ from rmindr.web.live import MOST, Live
 from tests.conftest import Clock
 from tests.processes import Process
 from tests.queue.crew import Hands, working
-from tests.queue.scenery import LEASE, a_lease, eventually, keyspace, standing, until
+from tests.queue.scenery import LEASE, a_lease, eventually, keyspace, standing, taken_by_kue, until
 from tests.servers import Valkey, free_port
 from tests.stack import ROOT, answering
 from tests.web.crowd import a_crowd
@@ -486,7 +486,7 @@ async def test_what_does_not_fit_is_refused_with_a_sentence_and_changes_nothing(
 
 
 async def test_what_is_done_with_a_job_that_is_gone_is_not_found(site: Site) -> None:
-    for verb in ("retry", "run", "cancel", "reschedule", "priority", "remove"):
+    for verb in ("retry", "run", "cancel", "reschedule", "priority", "remove", "take-back"):
         page = Page(await press(site, f"/queue/jobs/7/{verb}", **{"in": "1 h", "priority": "low"}))
 
         assert page.status == 404
@@ -581,6 +581,24 @@ async def test_removing_is_asked_for_first(site: Site, live_queue: Queue) -> Non
     assert there is not None
     assert f"Job {job.id} . It is removed" in words(after)
     assert await live_queue.get(job.id) is None
+
+
+async def test_a_job_that_a_kue_left_behind_is_taken_back(site: Site, live_queue: Queue) -> None:
+    job = await live_queue.create("email", attempts=2)
+    await taken_by_kue(live_queue, job, 0)
+    at = f"/queue/jobs/{job.id}"
+
+    page = await site.see(at)
+    elsewhere = await press(site, f"{at}/take-back", holder="kue:there:1:email:1")
+    after = await see_after(site, await press(site, f"{at}/take-back", holder=page.values["holder"]))
+
+    assert page.values["holder"] == "kue:there:2:email:1"
+    assert "if its process has ended, the job stays where it is for ever" in words(page)
+    assert elsewhere.status_code == 409
+    assert f"Cannot take back job {job.id}: it is in other hands by now." in words(Page(elsewhere))
+    assert "It is taken back" in words(after)
+    assert "A Kue has this job" not in words(after)
+    assert await live_queue.jobs.states([job.id]) == [State.INACTIVE]
 
 
 async def test_from_a_list_one_comes_back_to_its_place(site: Site, live_queue: Queue) -> None:
@@ -785,7 +803,8 @@ PAGES: Final = (
     "/queue/type?name=email", "/queue/all?do=cancel&state=inactive", "/queue/errands/0123456789abcdef", "/queue/events",
 )  # fmt: skip
 FORMS: Final = (
-    "/queue/jobs/1/show", "/queue/jobs/1/retry", "/queue/jobs/1/remove", "/queue/all", "/queue/errands/0123456789abcdef/undo",
+    "/queue/jobs/1/show", "/queue/jobs/1/retry", "/queue/jobs/1/remove", "/queue/jobs/1/take-back", "/queue/all",
+    "/queue/errands/0123456789abcdef/undo",
     "/queue/pause", "/queue/resume", "/queue/limit", "/queue/keep",
 )  # fmt: skip
 

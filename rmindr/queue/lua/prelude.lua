@@ -439,3 +439,11 @@ local function end_run(job, message, text, wait)
   publish(id, 'failed attempt', json(message) .. ',' .. int(attempts))
   return job.state
 end
+
+-- A run is lost, as its worker is gone: that is an attempt, and a job that loses too many workers fails.
+local function lose(job, allowed)
+  job.losses = job.losses + 1
+  redis.call('HSET', hash_of(job.id), 'losses', int(job.losses))
+  local lost = 'worker lost (' .. int(job.losses) .. ' of ' .. int(allowed) .. ')'
+  return end_run(job, lost, lost, job.losses < allowed and 0 or nil)
+end

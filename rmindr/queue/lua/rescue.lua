@@ -19,10 +19,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'L
     -- A Kue worker has taken it over.
     redis.call('HDEL', hash_of(id), 'lease')
   elseif job.state == 'active' then
-    job.losses = job.losses + 1
-    redis.call('HSET', hash_of(id), 'losses', int(job.losses))
-    local lost = 'worker lost (' .. int(job.losses) .. ' of ' .. ARGV[3] .. ')'
-    rescued[#rescued + 1] = { id, end_run(job, lost, lost, job.losses < tonumber(ARGV[3]) and 0 or nil) }
+    rescued[#rescued + 1] = { id, lose(job, tonumber(ARGV[3])) }
   end
 end
 return { int(now_us), redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or '', rescued }

@@ -2,10 +2,10 @@
 -- Change what is asked of jobs before they run. A new delay counts from now; a delay of nothing means run now.
 --
 -- ARGV  1 now, ms or ''   then per job: id, data as JSON or '', words as JSON or '', priority or '', delay, ms or '',
---       due, ms or ''
+--       due, ms or '', how many fields, and each field: name, value, or '' where it is to be gone
 -- Returns per job the state it is in now, or 'missing', or the state that refuses.
 
-local function change(id, data, words, priority, delay, due)
+local function change(terms, id, data, words, priority, delay, due)
   local job = read(id)
   if not job then return 'missing' end
   if job.state ~= 'delayed' and job.state ~= 'inactive' then return job.state end
@@ -20,6 +20,9 @@ local function change(id, data, words, priority, delay, due)
   if priority ~= '' then
     also('priority', priority)
     job.priority = priority
+  end
+  for n = 1, #terms, 2 do
+    if terms[n + 1] == '' then redis.call('HDEL', hash_of(id), terms[n]) else also(terms[n], terms[n + 1]) end
   end
   local target = job.state
   if delay ~= '' or due ~= '' then
@@ -43,6 +46,10 @@ local function change(id, data, words, priority, delay, due)
   return target
 end
 
-local replies = {}
-for at = 2, #ARGV, 6 do replies[#replies + 1] = change(unpack(ARGV, at, at + 5)) end
+local replies, at = {}, 2
+while at <= #ARGV do
+  local last = at + 6 + 2 * tonumber(ARGV[at + 6])
+  replies[#replies + 1] = change({ unpack(ARGV, at + 7, last) }, unpack(ARGV, at, at + 5))
+  at = last + 1
+end
 return replies

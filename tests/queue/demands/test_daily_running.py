@@ -1,4 +1,4 @@
-"""What Kue's users asked for in daily running (D8 to D18). `SCALE=full` tries it at full size.
+"""What Kue's users asked for in daily running (D8 to D18 of docs/queue.md). `SCALE=full` tries it at full size.
 
 Statements that other tests prove already:
 

@@ -1,4 +1,4 @@
-"""What Kue's users asked for to see and to steer (D19 to D30). `SCALE=full` tries it at full size.
+"""What Kue's users asked for to see and to steer (D19 to D30 of docs/queue.md). `SCALE=full` tries it at full size.
 
 Statements that other tests prove already:
 
@@ -18,7 +18,7 @@ D26  fields, languages, nothing stale                 test_search
 D27  on a cluster, on Valkey                          `QUEUE_SERVER=cluster make test ARGS=tests/queue`
 D30  the testing kit                                  test_testing
 
-D28, dependencies and chains, is not built. D29, one page that names everything, is held by its own tests.
+D28, dependencies and chains, is not built. D29, one page that names everything, is docs/queue.md, held by test_docs.
 """
 
 from __future__ import annotations
