@@ -107,19 +107,6 @@ async def twice(visitor: Visitor) -> None:
     await expect(visitor.page.get_by_label("the second (UTC+1)")).to_be_visible()
 
 
-async def half_read(visitor: Visitor) -> None:
-    await visitor.go("/")
-    await visitor.page.locator("summary").first.click()
-    await visitor.page.get_by_label("In words").fill("tomorrow at 3")
-    await expect(visitor.page.get_by_label("15:00 (in the afternoon)")).to_be_visible()
-
-
-async def repeating(visitor: Visitor) -> None:
-    await visitor.go("/")
-    await visitor.page.get_by_label("In words").fill("every weekday at 8")
-    await expect(visitor.page.locator("#more li")).to_have_count(5)
-
-
 def at(path: str) -> Callable[[Visitor], Awaitable[None]]:
     async def go(visitor: Visitor) -> None:
         await visitor.go(path)
@@ -133,8 +120,6 @@ async def every_page(site: Site, states: dict[str, str]) -> dict[str, Callable[[
         "the form": empty,
         "the form, refused": refused,
         "the form, a time that comes twice": twice,
-        "the form, words half read": half_read,
-        "the form, what repeats": repeating,
         **{f"a reminder, {status}": at(path) for status, path in states.items()},
         "the form to change one": at(f"{states['scheduled']}/edit"),
         **{f"the list, {shelf}": at(f"/reminders?show={shelf}") for shelf in Shelf},
