@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, or_, update
 
-from rmindr import times
+from rmindr import series, times
 from rmindr.alarms import Alarms
 from rmindr.database import Database, now
 from rmindr.errors import InvalidDraft, ReminderNotFound, TooLate
@@ -54,10 +54,15 @@ class Afterwards:
             return seen
         facts = {"note": note("done")}
         put_away = {"done_at": now(), "updated_at": now(), "timeline": noted()}
-        changed = await self._do(update(reminders).where(_ENDED).values(**put_away), id, eyes, facts)
-        if changed is None:
-            stopped = {**REVISED, "status": Status.CANCELLED, "done_at": now()}
-            changed = await self._do(update(reminders).where(CHANGEABLE).values(**stopped), id, eyes, facts)
+        stopped = {**REVISED, "status": Status.CANCELLED, "done_at": now()}
+        async with self._database.transaction() as connection:
+            held = await series.hold(connection, seen.series_id) if seen.series_id is not None else None
+            changed = None
+            for may, values in ((_ENDED, put_away), (CHANGEABLE, stopped)):
+                statement = update(reminders).where(row.id == id, eyes.sees, may).values(**values).returning(*row)
+                changed = changed or one(await connection.execute(statement, facts))
+            if changed is not None:
+                await series.follow(connection, held, unconfirmed=seen.status == Status.UNCONFIRMED)
         if changed is None:
             raise await self._refusal(id, eyes)
         await self._alarms.forget(seen)

@@ -1,4 +1,4 @@
-"""The words a person types: dev, web, worker, migrate, queue.
+"""The words a person types: dev, web, worker, migrate, remind, replan, queue.
 
 What a word needs is imported when it is typed: a look at the queue must not wait for the web tier and the database's tools.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -94,6 +94,39 @@ def migrate() -> None:
     log.configure()
     schema.migrate(settings.database_url.get_secret_value())
     typer.echo("the database is up to date")
+
+
+@app.command()
+def remind(
+    message: Annotated[str, typer.Argument(help="What the mail says.")],
+    at: Annotated[str, typer.Option(help="When: «tomorrow 9am», «in 2h», «every weekday at 8», 2026-12-01T09:00.")],
+    to: Annotated[str, typer.Option(help="The address that it goes to.")],
+    zone: Annotated[str, typer.Option(help="On whose clock, e.g. Europe/Paris; by default this machine's.")] = "",
+    repeat: Annotated[str | None, typer.Option(help="weekdays, monthly on the day, FREQ=WEEKLY;BYDAY=MO …")] = None,
+    deadline: Annotated[str | None, typer.Option(help="After which it is of no use: 10:15, «in 2 hours».")] = None,
+    subject: Annotated[str | None, typer.Option(help="By default made of the message.")] = None,
+    url: Annotated[str, typer.Option(envvar="REMIND_URL", help="A service elsewhere; by default this one.")] = "",
+    token: Annotated[str, typer.Option(envvar="REMIND_TOKEN", help="Your token there.", show_envvar=True)] = "",
+) -> None:
+    """Schedule a reminder from here. Into this instance's database, or by the API of another one."""
+    from rmindr import remind_command
+
+    zone = zone or remind_command.here()
+    wish = remind_command.Wish(
+        message=message, at=at, to=to, zone=zone, repeat=repeat, deadline=deadline, subject=subject
+    )
+    if url:
+        remind_command.remind_at(url, token or None, wish)
+    else:
+        _run(remind_command.remind(_settings(), wish))
+
+
+@app.command()
+def replan() -> None:
+    """Find reminders anew by the zone rules in use. Lists what has moved; workers do so as they start."""
+    from rmindr import remind_command
+
+    _run(remind_command.replan(_settings()))
 
 
 @app.command()

@@ -33,7 +33,7 @@ from redis.exceptions import RedisError
 
 from rmindr import times
 from rmindr.errors import StorageUnavailable
-from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, Claim, Ledger
+from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, USELESS, Claim, Ledger
 from rmindr.mail.letters import Contents, Letter, LetterBroken, Letters
 from rmindr.mail.smtp import Phase, Undelivered, Verdict
 from rmindr.models import WAITING, Kind, Reminder, Status
@@ -251,6 +251,9 @@ class Delivery:
             del self._under_way[claim.id, claim.fence]
 
     async def _send(self, claim: Claim) -> Outcome:
+        if _is_useless(claim, claim.claimed_at):
+            await self._ledger.end(claim, Status.MISSED, USELESS)
+            return Outcome(failed="missed")
         late = claim.claimed_at - claim.due_at
         # What was tried in time and put off by the recipient's server, or may have left, was not found late.
         if self._policy.missed_after is not None and late > self._policy.missed_after and claim.attempt == 1:
@@ -269,6 +272,9 @@ class Delivery:
 
     async def _unmarked(self, claim: Claim, *, listed: bool) -> Outcome:
         """The mark was refused: somebody has changed the reminder, or its recipient wants no mail."""
+        seen = await self._ledger.look(claim.id)
+        if seen is not None and _is_useless(seen[0], seen[1]) and await self._ledger.end(claim, Status.MISSED, USELESS):
+            return Outcome(failed="missed")
         if await self._ledger.is_welcome(claim, listed=listed):
             return Outcome(wait=timedelta(milliseconds=1), result={"skipped": "changed"})
         await self._ledger.end(
@@ -335,6 +341,9 @@ class Delivery:
         seconds = _WAITS[min(claim.attempt, len(_WAITS)) - 1] * self._policy.time_scale
         wait = timedelta(seconds=seconds * random.uniform(0.8, 1.2))
         until = max(claim.due_at, claim.first_tried_at) + self._policy.give_up_after
+        if _is_useless(claim, claim.claimed_at + wait):
+            await self._ledger.end(claim, Status.MISSED, f"{USELESS} {_refused(failure)}", failure.reply)
+            return Outcome(failed="missed")
         if claim.claimed_at + wait > until:
             await self._ledger.end(
                 claim,
@@ -356,6 +365,11 @@ class Delivery:
         wait = self._policy.ambiguous_wait
         await self._ledger.put_off(claim, wait, why, event="in doubt", counted=True, ambiguous=True)
         return Outcome(wait=wait, counted=True)
+
+
+def _is_useless(claim: Claim | Reminder, at: datetime) -> bool:
+    """Whether it is of no use any more then; what may have left already is finished all the same."""
+    return claim.deadline_at is not None and at > claim.deadline_at and not claim.ambiguous
 
 
 def _contents(claim: Claim) -> Contents:

@@ -77,6 +77,7 @@ class Feeder:
         deliver: Callable[[UUID, int], Coroutine[Any, Any, Any]],
         paused: Callable[[], bool],
         pace: Pace,
+        besides: Sequence[Callable[[], Coroutine[Any, Any, Any]]] = (),
     ) -> None:
         self._database = database
         self._queue = queue
@@ -84,17 +85,21 @@ class Feeder:
         self._deliver = deliver
         self._paused = paused
         self._pace = pace
+        # What else is looked after in the database, as often as the audit is.
+        self._besides = besides
         self._epoch_key = f"{queue.keys.prefix}:epoch"
         self._epoch = ""
         self._highest_id = 0
         self._audited_up_to: Due | None = None
         self._next_audit = 0.0
+        self._next_look = 0.0
         self._direct = False
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
             try:
+                await self._look_after()
                 try:
                     await self.sweep()
                     self._now_direct(False)
@@ -121,6 +126,12 @@ class Feeder:
         if time.monotonic() >= self._next_audit:
             self._next_audit = time.monotonic() + self._pace.audit.total_seconds()
             await self._audit()
+
+    async def _look_after(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + self._pace.audit.total_seconds()
+            for each in self._besides:
+                await each()
 
     async def deliver_due(self) -> None:
         """Deliver what is due without the queue, a few at a time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import field_validator
@@ -13,6 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from rmindr.database import from_ms
 from rmindr.models import Status
+from rmindr.moments import Repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +25,19 @@ class Draft:
     message: str
     due_at: datetime
     time_zone: str
+    # The time on the clock that was meant, where one was; and which of two.
+    wall: datetime | None = None
+    fold: int = 0
+    # Sentences on what was taken for granted.
+    notes: tuple[str, ...] = ()
+    repeats: Repeats | None = None
+    missed: str = "once"
+    deadline_at: datetime | None = None
 
 
 class ReminderIn(SQLModel):
-    """A reminder as it is asked for. Either `due_at`, an instant with its offset, or `when`, a time on the clock of
-    `time_zone`."""
+    """A reminder as it is asked for. Either `due_at`, an instant with its offset, or `when`: words, or a time on the clock
+    of `time_zone`."""
 
     model_config = {"extra": "forbid"}
 
@@ -42,14 +51,41 @@ class ReminderIn(SQLModel):
     )
     when: str | None = Field(
         None,
-        description="A wall-clock time without an offset, read in `time_zone`.",
-        schema_extra={"examples": ["2026-12-01T09:00"]},
+        description="Words, or a wall-clock time without an offset; read in `time_zone`, whole or not at all.",
+        schema_extra={"examples": ["tomorrow 9am"]},
     )
     time_zone: str | None = Field(
         None, description="An IANA zone; UTC where it is left out.", schema_extra={"examples": ["Europe/Paris"]}
     )
     fold: int | None = Field(
-        None, ge=0, le=1, description="Which of two, where the clock shows `when` twice: 0 is the first."
+        None,
+        ge=0,
+        le=1,
+        description="Which of two, where the clock shows `when` twice: 0 is the first. Where the clock jumps over it, 0 "
+        "takes what comes in its place.",
+    )
+    repeat: str | None = Field(
+        None,
+        description="How it repeats: daily, weekdays, weekly, monthly on the day, monthly on the weekday, monthly on the "
+        "last day, yearly; or a rule of RFC 5545; or words.",
+        schema_extra={"examples": ["FREQ=WEEKLY;BYDAY=MO,TH"]},
+    )
+    until: str | None = Field(
+        None, description="The last day on which it may come.", schema_extra={"examples": ["2099-05-01"]}
+    )
+    count: int | None = Field(None, ge=1, le=10_000, description="How many times it comes in all.")
+    from_completion: bool | None = Field(
+        None, description="Count the next from when the last one was done, not from the plan."
+    )
+    missed: Literal["once", "skip"] | None = Field(
+        None,
+        description="What becomes of occurrences at which nothing ran: one mail makes up for them all (once), or none (skip).",
+    )
+    deadline_at: str | None = Field(
+        None,
+        description="After this it is of no use, and not sent: an instant, a time on the clock, or words that count from "
+        "when it is due. Of what repeats, each occurrence is of use as long as the first.",
+        schema_extra={"examples": ["in 2 hours"]},
     )
 
 
@@ -65,6 +101,8 @@ class ReminderChange(SQLModel):
     when: str | None = None
     time_zone: str | None = None
     fold: int | None = Field(None, ge=0, le=1)
+    deadline_at: str | None = Field(None, description="Empty takes it away.")
+    repeat: str | None = Field(None, description="Another rule, for all that follow.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -119,6 +157,21 @@ class ReminderOut(SQLModel):
     lateness_ms: int | None
     may_have_arrived_twice: bool
     timeline: list[TimelineEvent]
+    wall_time: str | None = Field(
+        description="The time on the clock of `time_zone` that was meant; null where an instant was."
+    )
+    zone_rules: str = Field(description="The version of the zone rules by which `due_at` was found.")
+    deadline_at: datetime | None
+    series_id: UUID | None = Field(description="What it is an occurrence of, where it repeats.")
+
+
+class Shown(SQLModel):
+    """One occurrence that is to come: in its own zone, and on the reader's clock where that is another."""
+
+    due_at: datetime
+    here: str
+    there: str | None
+    note: str | None
 
 
 class Preview(SQLModel):
@@ -130,3 +183,23 @@ class Preview(SQLModel):
     time_zone: str
     local_time: str
     sentence: str
+    there: str | None = Field(description="The same on the reader's clock, where that is another.")
+    warnings: list[str] = Field(description="What was taken for granted, and what the clocks do that day.")
+    repeats: str | None = Field(description="The rule in words.")
+    next: list[Shown] = Field(description="The first five of what repeats.")
+    deadline_at: datetime | None
+
+
+class SeriesOut(SQLModel):
+    """What repeats, as it stands."""
+
+    id: UUID
+    state: str = Field(description="active, ended, or cancelled")
+    rule: str = Field(description="RFC 5545; UNTIL is on the clock of `time_zone`.")
+    repeats: str = Field(description="The rule in words.")
+    time_zone: str
+    from_completion: bool
+    missed: str
+    useful_seconds: int | None
+    made: int = Field(description="How many occurrences there have been, with the one that stands.")
+    next: list[Shown]

@@ -19,9 +19,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
+import structlog
 from sqlalchemy import (
     Boolean,
     CursorResult,
@@ -42,11 +43,15 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from rmindr.database import Database, Instant, now
+from rmindr.errors import StorageUnavailable
 from rmindr.models import WAITING, Consent, Kind, Person, Reminder, Status
 from rmindr.queue.scripts import Flights
+
+log = structlog.get_logger(__name__)
 
 reminders = cast(Table, Reminder.__table__)  # type: ignore[attr-defined]
 row = reminders.c
@@ -54,6 +59,7 @@ row = reminders.c
 # A reminder whose worker was lost this often is not tried again; a lapsed lease is the loss that is about to be counted.
 CRASHES_ALLOWED: Final = 3
 RESENDS_ALLOWED: Final = 2
+USELESS: Final = "It could not be sent before the time after which it is of no use."
 # A timeline is for people: beyond this it stops growing, whatever goes on.
 _TIMELINE_LENGTH: Final = 60_000
 _Asked = tuple[Executable, Mapping[str, Any]]
@@ -83,6 +89,8 @@ class Claim:
     by: str | None
     first_tried_at: datetime
     letter: bytes | None
+    series_id: UUID | None
+    deadline_at: datetime | None
     claimed_at: datetime
 
 
@@ -100,18 +108,29 @@ def note(event: str, **facts: Any) -> str:
     return json.dumps(told)[1:-1]
 
 
+class Sequel(Protocol):
+    """What comes of the end of a reminder, in the same transaction: of what repeats, the next one (series.py)."""
+
+    async def before(self, connection: AsyncConnection, series_id: UUID | None) -> Any:
+        """Lock what must be locked before the reminder is."""
+
+    async def after(self, connection: AsyncConnection, held: Any, id: UUID, status: Status, reason: str | None) -> None:
+        """It has ended so; `held` is what `before` answered."""
+
+
 class Ledger:
     """The delivery's statements on one database. `lease` is how long a claim lasts without a beat."""
 
-    def __init__(self, database: Database, lease: timedelta) -> None:
+    def __init__(self, database: Database, lease: timedelta, sequel: Sequel | None = None) -> None:
         self._database = database
+        self._sequel = sequel
         self._flights: Flights[_Asked, Any] = Flights(self._together, seats=_TOGETHER)
         lease_end = now() + _ms(lease)
         self._claim = _claim(lease_end, marked=False)
         self._claim_marked = _claim(lease_end, marked=True)
         self._mark = (
             update(reminders)
-            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now(), _welcome)
+            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now(), _of_use, _welcome)
             .values(marked_at=now(), lease_until=lease_end, letter=bindparam("the_letter"), updated_at=now())
         )
         pairs = tuple_(row.id, row.fence).in_(bindparam("pairs", expanding=True))
@@ -133,9 +152,9 @@ class Ledger:
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
 
-        Judged in the same statement: the recipient wants mail, and has agreed to this one, unless `listed` among those who
-        need not. The bytes are kept with the mark, since from now on any further attempt must send these. Raises
-        StorageUnavailable."""
+        Judged in the same statement: it is of use still; the recipient wants mail, and has agreed to this one, unless
+        `listed` among those who need not. The bytes are kept with the mark, since from now on any further attempt must send
+        these. Raises StorageUnavailable."""
         values = {
             "of_id": claim.id,
             "of_fence": claim.fence,
@@ -163,7 +182,7 @@ class Ledger:
             "the_reply": reply,
             "note": note("sent", attempt=claim.attempt, reply=reply),
         }
-        found = await self._one(_SENT, values)
+        found = await self._over(_SENT, values, claim.series_id, Status.SENT, None)
         return None if found is None else round((found["accepted_at"] - found["due_at"]).total_seconds() * 1000)
 
     async def put_off(
@@ -196,7 +215,7 @@ class Ledger:
             "the_reply": reply,
             "note": note(status, attempt=claim.attempt, reason=reason),
         }
-        return await self._change(_END, values)
+        return await self._over(_END, values, claim.series_id, status, reason) is not None
 
     async def settle(self, seen: Reminder, status: Status, reason: str | None, reply: str | None = None) -> bool:
         """Settle an attempt whose worker is gone without sending again. False where somebody has taken it meanwhile."""
@@ -208,7 +227,7 @@ class Ledger:
             "the_reply": reply,
             "note": note(status, reason=reason, reply=reply),
         }
-        return await self._change(_SETTLE, values)
+        return await self._over(_SETTLE, values, seen.series_id, status, reason) is not None
 
     async def look(self, id: UUID) -> tuple[Reminder, datetime] | None:
         """The row as it stands, and the database's clock; None when there is no such row. Raises StorageUnavailable."""
@@ -217,6 +236,25 @@ class Ledger:
             return None
         read_at = found["read_at"]
         return Reminder(**{name: value for name, value in found.items() if name != "read_at"}), read_at
+
+    async def _over(
+        self, statement: Update, values: Mapping[str, Any], series_id: UUID | None, status: Status, reason: str | None
+    ) -> Mapping[str, Any] | None:
+        """End an attempt for good, and what comes of that; None where somebody else has the reminder by now."""
+        if self._sequel is not None and (series_id is not None or status == Status.MISSED):
+            try:
+                async with self._database.transaction() as connection:
+                    held = await self._sequel.before(connection, series_id)
+                    found = (await connection.execute(statement, values)).mappings().one_or_none()
+                    if found is not None:
+                        await self._sequel.after(connection, held, values["of_id"], status, reason)
+                    return None if found is None else dict(found)
+            except StorageUnavailable:
+                raise
+            except Exception:
+                # What has happened is written down, whatever is wrong with what should come of it: the sweep sees to that.
+                log.exception("nothing followed", id=str(values["of_id"]))
+        return await self._one(statement, values)
 
     async def _one(self, statement: Executable, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = await self._flights((statement, values))
@@ -320,6 +358,8 @@ _welcome: Final = and_(
         .correlate(reminders),
     ),
 )
+# What may have left already is finished all the same.
+_of_use: Final = or_(row.deadline_at.is_(None), row.deadline_at >= now(), row.ambiguous > 0)
 _IS_WELCOME: Final = select(row.id).where(row.id == bindparam("of_id"), _welcome)
 _held: Final = and_(row.id == bindparam("of_id"), row.fence == bindparam("of_fence"), row.status == Status.SENDING)
 _over: Final = {"letter": None, "lease_until": None, "updated_at": now(), "timeline": noted()}
@@ -369,6 +409,7 @@ _END: Final = (
     update(reminders)
     .where(_held)
     .values(status=bindparam("the_status"), reason=bindparam("the_reason"), smtp_reply=bindparam("the_reply"), **_over)
+    .returning(row.id)
 )
 _SETTLE: Final = (
     update(reminders)
@@ -380,5 +421,6 @@ _SETTLE: Final = (
         accepted_at=case((bindparam("the_status") == Status.SENT, row.marked_at), else_=None),
         **_over,
     )
+    .returning(row.id)
 )
 _LOOK: Final = select(*row, type_coerce(now(), Instant).label("read_at")).where(row.id == bindparam("of_id"))

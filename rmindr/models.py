@@ -293,7 +293,7 @@ class Series(SQLModel, table=True):
     from_completion: bool = Field(False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     # Occurrences at which nothing ran: made up for by one mail, or skipped.
     missed: str = Field("once", sa_column=Column(String(4), nullable=False, server_default="once"))
-    # How long an occurrence is of use, seconds; NULL means until the next.
+    # How long an occurrence is of use, seconds; NULL means for ever.
     useful_s: int | None = Field(None, sa_column=Column(Integer))
     next_wall: str | None = Field(None, sa_column=Column(String(26)))
     made: int = Field(0, sa_column=Column(Integer, nullable=False, server_default="0"))

@@ -22,7 +22,9 @@ SUBJECTS: Final[Mapping[Kind, str]] = {
 }
 
 
-async def own_mail(connection: AsyncConnection, kind: Kind, to: Person, about: Mapping[str, str | None]) -> Reminder:
+async def own_mail(
+    connection: AsyncConnection, kind: Kind, to: Person, about: Mapping[str, str | list[str] | None]
+) -> Reminder:
     """The row of such a mail, due now; `about` is what its letter is made of. Commits with the transaction."""
     values = {
         "id": new_id(),

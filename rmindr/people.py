@@ -23,6 +23,7 @@ from rmindr.errors import BadToken
 from rmindr.ledger import note, noted, reminders, row
 from rmindr.models import Consent, Kind, Link, Person, Reminder, Session, Status, new_id
 from rmindr.own_mail import own_mail
+from rmindr.series import CANCELLED, series
 from rmindr.signing import Purpose, Signer
 
 people: Final = cast(Table, Person.__table__)  # type: ignore[attr-defined]
@@ -289,6 +290,11 @@ class People:
     async def _drop(self, connection: AsyncConnection, person: Person) -> None:
         """What waited for this person's word and was not wanted."""
         why = "It was not wanted when the address was confirmed."
+        # What repeats must not go on without having been wanted.
+        unwanted = select(row.series_id).where(_awaited(person, None), row.series_id.is_not(None))
+        await connection.execute(
+            update(series).where(series.c.id.in_(unwanted)).values(state=CANCELLED, next_wall=None, updated_at=now())
+        )
         await connection.execute(
             update(reminders)
             .where(_awaited(person, None))

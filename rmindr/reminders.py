@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Result, and_, bindparam, case, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rmindr import drafts, times
+from rmindr import drafts, moments, series, times
 from rmindr.alarms import Alarms
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
@@ -26,7 +27,7 @@ from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
 from rmindr.forms import Draft
 from rmindr.gate import Asker, Gate
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import WAITING, Kind, Reminder, Status, new_id
+from rmindr.models import WAITING, Kind, Reminder, Series, Status, new_id
 
 CHANGEABLE: Final = or_(
     row.status.in_((Status.UNCONFIRMED, *WAITING)),
@@ -116,6 +117,9 @@ class Reminders:
                 if admission.status is None:
                     return None
                 values = self._values(draft, asked, admission.owner, admission.status, idem_key)
+                if draft.repeats is not None:
+                    values["series_id"] = await series.begin(connection, draft, admission.owner)
+                    values["occurrence"] = draft.repeats.start.isoformat()
                 reminder = _reminder((await connection.execute(_INSERT, values)).mappings().one())
         except IntegrityError:
             # The same key, a moment ago and on another connection.
@@ -146,6 +150,7 @@ class Reminders:
             "idem_key": idem_key,
             "idem_hash": _fingerprint(asked) if idem_key is not None else None,
             "timeline": _created(clock),
+            **_planned(draft),
         }
 
     async def find(self, id: UUID, eyes: Eyes) -> Reminder:
@@ -169,13 +174,15 @@ class Reminders:
         async with self._database.statements() as connection:
             return [_reminder(found) for found in (await connection.execute(statement)).mappings()]
 
-    async def edit(self, id: UUID, change: Asked, eyes: Eyes, asker: Asker) -> Reminder:
+    async def edit(self, id: UUID, change: Asked, eyes: Eyes, asker: Asker, *, following: bool = False) -> Reminder:
         """Change what is given; the old version is never sent after this returns. Another address must agree anew.
 
+        `following`: of what repeats, this one and all that follow.
         Raises InvalidDraft, ReminderNotFound, TooLate, TooMany, StorageUnavailable."""
         while True:
             seen = await self.find(id, eyes)
-            draft = self._changed(seen, change)
+            held = await self._series_of(seen, change, following=following)
+            draft = self._changed(seen, change, held)
             values = {
                 "recipient": draft.to,
                 "subject": draft.subject,
@@ -183,9 +190,17 @@ class Reminders:
                 "due_at": draft.due_at,
                 "next_at": draft.due_at,
                 "time_zone": draft.time_zone,
+                **_replanned(seen, change, draft),
             }
+            if draft.repeats is not None:
+                values["occurrence"] = draft.repeats.start.isoformat()
             mails: Sequence[Reminder] = ()
             async with self._database.transaction() as connection:
+                if held is not None:
+                    locked = await series.hold(connection, held.id)
+                    if locked is None or locked.rev != held.rev or locked.next_wall != held.next_wall:
+                        continue
+                    await series.change(connection, held, series.restated(held, draft))
                 # An edit confirms nothing; only another address is asked about anew.
                 status: Any = _EDITED
                 if draft.to != seen.recipient:
@@ -202,17 +217,57 @@ class Reminders:
             await self._require_changeable(seen, eyes)
 
     async def cancel(self, id: UUID, eyes: Eyes) -> Reminder:
-        """Never send it; once this has returned, it will not be. Raises ReminderNotFound, TooLate, StorageUnavailable."""
+        """Never send it; once this has returned, it will not be. Of what repeats, the next one stands then.
+
+        Raises ReminderNotFound, TooLate, StorageUnavailable."""
         while True:
             seen = await self.find(id, eyes)
             if seen.status == Status.CANCELLED:
                 return seen
-            async with self._database.statements() as connection:
+            async with self._database.transaction() as connection:
+                held = await series.hold(connection, seen.series_id) if seen.series_id is not None else None
                 cancelled = await self._change(connection, seen, "cancelled", {"status": Status.CANCELLED})
+                if cancelled is not None:
+                    await series.follow(connection, held, unconfirmed=seen.status == Status.UNCONFIRMED)
             if cancelled is not None:
                 await self._alarms.forget(seen)
                 return cancelled
             await self._require_changeable(seen, eyes)
+
+    async def stop(self, id: UUID, eyes: Eyes) -> Reminder:
+        """Of what repeats, cancel this one and all that follow. Raises as `cancel`; where it does not repeat, it is that."""
+        seen = await self.find(id, eyes)
+        if seen.series_id is None:
+            return await self.cancel(id, eyes)
+        standing = row.series_id == seen.series_id
+        async with self._database.transaction() as connection:
+            held = await series.hold(connection, seen.series_id)
+            if held is not None and held.state == series.ACTIVE:
+                await series.change(connection, held, {"state": series.CANCELLED, "next_wall": None})
+            stopped = _CHANGE.where(standing).values(status=Status.CANCELLED).returning(*row)
+            found = (await connection.execute(stopped, {"note": note("cancelled")})).mappings().all()
+        for each in found:
+            # The alarm is that of the revision before.
+            await self._alarms.forget(Reminder(**{**each, "rev": each["rev"] - 1}))
+        return await self.find(id, eyes)
+
+    async def series_of(self, reminder: Reminder) -> Series | None:
+        """What it is an occurrence of; None where it is of nothing. Raises StorageUnavailable."""
+        if reminder.series_id is None:
+            return None
+        async with self._database.statements() as connection:
+            return await series.find(connection, reminder.series_id)
+
+    async def _series_of(self, seen: Reminder, change: Asked, *, following: bool) -> Series | None:
+        """The series that an edit is of, too; None where it is of this one alone. Raises InvalidDraft."""
+        if not following and change.repeat is not None:
+            raise InvalidDraft({"repeat": "is about all that follow, and this change is of one alone"})
+        if not following:
+            return None
+        held = await self.series_of(seen)
+        if held is None or held.state != series.ACTIVE or held.next_wall != seen.occurrence:
+            raise InvalidDraft({"": "is not the one that comes next; change that one, and all that follow it"})
+        return held
 
     async def _change(
         self, connection: AsyncConnection, seen: Reminder, event: str, values: dict[str, Any]
@@ -227,25 +282,29 @@ class Reminders:
         if current.rev == seen.rev and not _is_changeable(current):
             raise TooLate(current.status)
 
-    def _changed(self, seen: Reminder, change: Asked) -> Draft:
+    def _changed(self, seen: Reminder, change: Asked, held: Series | None) -> Draft:
         """The draft that the reminder becomes. An instant that is not changed may have passed already."""
-        same_time = change.due_at is None and change.when is None and change.time_zone is None
-        if change.due_at is not None or change.when is not None:
-            due_at, when = change.due_at, change.when
-        else:
-            due_at, when = seen.due_at.isoformat(), None
         automatic = drafts.subject_from(seen.message) == seen.subject
+        due_at, when, fold, zone = change.due_at, change.when, change.fold, change.time_zone or seen.time_zone
+        if due_at is None and when is None:
+            due_at = seen.due_at.isoformat()
         asked = Asked(
             to=change.to if change.to is not None else seen.recipient,
             subject=change.subject if change.subject is not None else (None if automatic else seen.subject),
             message=change.message if change.message is not None else seen.message,
             due_at=due_at,
             when=when,
-            time_zone=change.time_zone if change.time_zone is not None else seen.time_zone,
-            fold=change.fold,
+            time_zone=zone,
+            fold=fold,
+            deadline_at=change.deadline_at,
+            repeat=change.repeat,
         )
+        if held is not None and change.repeat is None and (change.when is not None or change.due_at is not None):
+            asked = replace(asked, repeat=series.what_is_left(held))
         clock = self._clock()
-        return drafts.draft(asked, clock=min(clock, seen.due_at - timedelta(milliseconds=1)) if same_time else clock)
+        if _same_time(change):
+            clock = min(clock, seen.due_at - timedelta(milliseconds=1))
+        return drafts.draft(asked, clock=clock)
 
     async def _by_key(self, owner: str, idem_key: str, asked: Asked) -> Reminder | None:
         async with self._database.statements() as connection:
@@ -255,6 +314,16 @@ class Reminders:
         return known
 
 
+def _planned(draft: Draft) -> dict[str, Any]:
+    """By what its instant was found, so that it can be found anew; and after which it is of no use."""
+    return {
+        "wall": draft.wall.isoformat() if draft.wall is not None else None,
+        "fold": draft.fold,
+        "zone_rules": moments.rules_in_use() if draft.wall is not None else "",
+        "deadline_at": draft.deadline_at,
+    }
+
+
 def _is_changeable(reminder: Reminder) -> bool:
     """As CHANGEABLE has it: what was refused a moment ago may have been put off since."""
     if reminder.status == Status.SENDING:
@@ -262,8 +331,29 @@ def _is_changeable(reminder: Reminder) -> bool:
     return reminder.status in (Status.UNCONFIRMED, *WAITING)
 
 
+def _replanned(seen: Reminder, change: Asked, draft: Draft) -> dict[str, Any]:
+    """What an edit makes of a plan. Whatever is moved is of use for as long as before."""
+    values = {} if _same_time(change) and draft.repeats is None else _planned(draft)
+    if change.due_at is None and change.when is None and change.time_zone is not None and seen.wall is not None:
+        # Only the zone is another one: the instant stays, and so does what it is true to, a clock.
+        local = draft.due_at.astimezone(ZoneInfo(draft.time_zone))
+        wall = local.replace(tzinfo=None, fold=0).isoformat()
+        values |= {"wall": wall, "fold": local.fold, "zone_rules": moments.rules_in_use()}
+    if change.deadline_at is not None:
+        return values | {"deadline_at": draft.deadline_at}
+    useful = seen.deadline_at - seen.due_at if seen.deadline_at is not None else None
+    return values | {"deadline_at": draft.due_at + useful if useful is not None else None}
+
+
+def _same_time(change: Asked) -> bool:
+    return change.due_at is None and change.when is None and change.time_zone is None
+
+
 def _fingerprint(asked: Asked) -> str:
     fields = [asked.to, asked.subject, asked.message, asked.due_at, asked.when, asked.time_zone, asked.fold]
+    more = [asked.repeat, asked.until, asked.count, asked.from_completion, asked.missed, asked.deadline_at]
+    # What the release before did not know of is left out where it is not said: its keys are still good.
+    fields += more if any(each is not None for each in more) else []
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 

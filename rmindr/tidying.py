@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import and_, delete, exists, func, or_
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 
 from rmindr.database import Database, now
 from rmindr.errors import StorageUnavailable
@@ -16,6 +16,7 @@ from rmindr.ledger import reminders, row
 from rmindr.limits import buckets
 from rmindr.models import FINAL, Kind, Status
 from rmindr.people import links, people, sessions
+from rmindr.series import CANCELLED, series
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,10 @@ _SWEPT: Final = (
     delete(links).where(links.c.expires_at < _ago(timedelta(days=1))),
     delete(sessions).where(sessions.c.expires_at < now()),
     delete(buckets).where(buckets.c.free_at < now()),
+    # Before its one occurrence goes: what repeats would have the next one written.
+    update(series)
+    .where(series.c.id.in_(select(row.series_id).where(row.status == Status.UNCONFIRMED, _forgotten)))
+    .values(state=CANCELLED, next_wall=None),
     delete(reminders).where(row.status == Status.UNCONFIRMED, _forgotten),
     delete(reminders).where(row.kind != Kind.REMINDER, row.status.in_(FINAL), row.updated_at < _ago(_MAILS_KEPT)),
 )

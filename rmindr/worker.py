@@ -25,6 +25,8 @@ from rmindr.mail.smtp import Patience, Transport
 from rmindr.outage import MailOutage
 from rmindr.queue import Abandon, Context, Job, Queue, Retry
 from rmindr.queue.events import EVENTS
+from rmindr.replanning import replan_at_start
+from rmindr.series import Repeating, Sequel
 from rmindr.settings import Settings, smtp_server
 from rmindr.signing import Signer
 from rmindr.tidying import Tidying
@@ -70,7 +72,7 @@ async def work(
         outage = MailOutage(transport.probe, facts, scaled(30))
         policy = _policy(settings)
         delivery = Delivery(
-            Ledger(database, policy.lease),
+            Ledger(database, policy.lease, Sequel()),
             transport,
             Letters(
                 name=name,
@@ -83,7 +85,10 @@ async def work(
             outage,
             checkpoint=checkpoint,
         )
-        feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings))
+        repeating = Repeating(database)
+        feeder = Feeder(
+            database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [repeating.sweep, repeating.miss]
+        )
         tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         EventLog().listen_to(queue)
@@ -99,6 +104,7 @@ async def work(
                 group.create_task(aide())
                 for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
+            aides.append(group.create_task(replan_at_start(database)))
             log.info("worker started")
             try:
                 await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(30))

@@ -30,7 +30,10 @@ NO_VERBS: Final = {
     "take_back_many",
     "update_many",
 }
-DOORS: Final = {"rmindr.cli", "rmindr.dev", "rmindr.queue_commands.door", "rmindr.worker", "rmindr.web.app"}
+DOORS: Final = {
+    *("rmindr.cli", "rmindr.dev", "rmindr.queue_commands.door", "rmindr.remind_command"),
+    *("rmindr.worker", "rmindr.web.app"),
+}
 
 
 def edge(verb: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from rmindr.clocks import Moved, replan, settle, zone_rules
+from tests.zones import a_zone_folder
 
 HOUSE: Final = Path(__file__).parent.parent
 PARIS: Final = ZoneInfo("Europe/Paris")
@@ -27,23 +27,6 @@ def clock(text: str) -> datetime:
 
 def utc(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
-
-
-def zone_file(rules: str) -> bytes:
-    """A zone as RFC 8536 has it, without history: only the rules for all years, e.g. `XXX-3` for UTC+3."""
-    header = struct.pack(">4sc15x6L", b"TZif", b"2", 0, 0, 0, 0, 1, 4)
-    body = struct.pack(">lBB", 0, 0, 0) + b"XXX\0"
-    return header + body + header + body + f"\n{rules}\n".encode()
-
-
-def a_zone_folder(folder: Path, rules: str, version: str | None = None) -> Path:
-    """A zone database of two places, the one of interest and the one by which a database is known."""
-    for name, each in (("America/Asuncion", rules), ("Europe/London", "XXX0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(zone_file(each))
-    if version is not None:
-        (folder / "tzdata.zi").write_text(f"# version {version}\n# more\n", encoding="utf-8")
-    return folder
 
 
 def said_by(program: str, *arguments: Path) -> Any:

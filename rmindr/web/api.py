@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
-from rmindr import times
 from rmindr.drafts import Asked
-from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, TimelineEvent
+from rmindr.errors import ReminderNotFound
+from rmindr.forms import Preview, ReminderChange, ReminderIn, ReminderOut, SeriesOut, TimelineEvent
 from rmindr.models import WAITING, Reminder, Status
 from rmindr.reminders import Reminders
 from rmindr.web.bodies import StrictRoute
+from rmindr.web.previews import preview_of, series_shown
 from rmindr.web.problems import PROBLEMS, Problem
 from rmindr.web.visitors import Reading, Scheduling, Writing
 
@@ -38,6 +38,12 @@ class Accepted(SQLModel):
 class PreviewIn(ReminderChange):
     """A reminder that is still being written."""
 
+    until: str | None = None
+    count: int | None = Field(None, ge=1, le=10_000)
+    from_completion: bool | None = None
+    missed: Literal["once", "skip"] | None = None
+    reader_time_zone: str | None = Field(None, description="On whose clock it is told, too, where that is another.")
+
 
 def reminders_of(request: Request) -> Reminders:
     """The reminders of this application."""
@@ -45,6 +51,10 @@ def reminders_of(request: Request) -> Reminders:
     return reminders
 
 
+# Of what repeats, one occurrence, or it and all that follow.
+Which = Annotated[
+    Literal["one", "following"], Query(description="Of what repeats: this one, or it and all that follow.")
+]
 Books = Annotated[Reminders, Depends(reminders_of)]
 
 
@@ -100,7 +110,7 @@ async def create(
 )
 async def preview(body: PreviewIn, books: Books) -> Preview:
     """What is given is checked as for a real one; `to` and `message` may still be missing."""
-    return preview_of(books, asked(body))
+    return preview_of(books, Asked(**body.model_dump(exclude={"reader_time_zone"})), body.reader_time_zone)
 
 
 @router.get(
@@ -147,10 +157,11 @@ async def read(id: UUID, books: Books, visitor: Reading) -> ReminderOut:
     summary="Change a reminder that has not left",
     responses=_problems(*_BODY, "Not found", "Too late", "Too many", *_TOKEN),
 )
-async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing) -> ReminderOut:
+async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing, which: Which = "one") -> ReminderOut:
     """What is left out stays. Answered with 200, the old version is never sent; with 409, the mail has left or is
     leaving."""
-    return shown(await books.edit(id, asked(body), visitor.eyes, visitor.asker))
+    following = which == "following"
+    return shown(await books.edit(id, asked(body), visitor.eyes, visitor.asker, following=following))
 
 
 @router.delete(
@@ -158,31 +169,32 @@ async def edit(id: UUID, body: ReminderChange, books: Books, visitor: Writing) -
     operation_id="cancelReminder",
     response_description="The reminder, cancelled.",
     summary="Cancel a reminder that has not left",
-    responses=_problems("Not found", "Too late", *_TOKEN),
+    responses=_problems("Not found", "Too late", "Not understood", *_TOKEN),
 )
-async def cancel(id: UUID, books: Books, visitor: Writing) -> ReminderOut:
-    """Answered with 200, it is never sent; with 409, the mail has left or is leaving."""
-    return shown(await books.cancel(id, visitor.eyes))
+async def cancel(id: UUID, books: Books, visitor: Writing, which: Which = "one") -> ReminderOut:
+    """Answered with 200, it is never sent; with 409, the mail has left or is leaving. Of what repeats, the next one comes,
+    unless all that follow are cancelled, too."""
+    return shown(await (books.stop if which == "following" else books.cancel)(id, visitor.eyes))
+
+
+@router.get(
+    "/reminders/{id}/series",
+    operation_id="readSeries",
+    response_description="The series.",
+    summary="Read what a reminder is an occurrence of",
+    responses=_problems("Not found", *_TOKEN),
+)
+async def read_series(id: UUID, books: Books, visitor: Reading) -> SeriesOut:
+    """Its rule, and the next five by it."""
+    held = await books.series_of(await books.find(id, visitor.eyes))
+    if held is None:
+        raise ReminderNotFound
+    return series_shown(held)
 
 
 def asked(body: ReminderIn | ReminderChange) -> Asked:
     """The request's fields, as the drafts know them."""
     return Asked(**body.model_dump())
-
-
-def preview_of(books: Reminders, request: Asked) -> Preview:
-    """What this request would become."""
-    draft = books.preview(request, partial=True)
-    place = ZoneInfo(draft.time_zone)
-    local = draft.due_at.astimezone(place)
-    return Preview(
-        to=draft.to or None,
-        subject=draft.subject,
-        due_at=draft.due_at,
-        time_zone=draft.time_zone,
-        local_time=local.isoformat(timespec="milliseconds"),
-        sentence=f"Sends {times.in_words(draft.due_at, place)}, in {books.distance(draft.due_at)}.",
-    )
 
 
 def shown(reminder: Reminder) -> ReminderOut:
@@ -205,6 +217,10 @@ def shown(reminder: Reminder) -> ReminderOut:
         lateness_ms=reminder.lateness_ms,
         may_have_arrived_twice=reminder.ambiguous > 0 and reminder.status == Status.SENT,
         timeline=[TimelineEvent.of(event) for event in reminder.events],
+        wall_time=reminder.wall,
+        zone_rules=reminder.zone_rules,
+        deadline_at=reminder.deadline_at,
+        series_id=reminder.series_id,
     )
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 from rmindr import times
 from rmindr.afterwards import Afterwards
 from rmindr.errors import BadToken, InvalidDraft, TooLate
+from rmindr.forms import SeriesOut
 from rmindr.models import FINAL, WAITING, Reminder, Status
 from rmindr.reminders import Eyes
 from rmindr.signing import Purpose, Signer
@@ -22,6 +23,7 @@ from rmindr.web.bodies import pressed
 from rmindr.web.doors import Folk, Signs
 from rmindr.web.here import CHANGEABLE, AtReminder, Here, of_reminder
 from rmindr.web.later import choices, chosen
+from rmindr.web.previews import series_shown
 from rmindr.web.templating import lateness, page
 from rmindr.web.visitors import AtPage
 
@@ -43,7 +45,10 @@ Acts = Annotated[Afterwards, Depends(afterwards_of)]
 @of_reminder(router, "GET")
 async def show(request: Request, books: Books, here: AtReminder, signer: Signs, undo: str = "") -> Response:
     """It as it stands; `undo` is offered for a minute after an act."""
-    return _shown(request, await books.find(here.id, here.eyes), here, _still_good(signer, undo))
+    found = await books.find(here.id, here.eyes)
+    held = await books.series_of(found)
+    repeats = series_shown(held) if held is not None else None
+    return _shown(request, found, here, _still_good(signer, undo), repeats)
 
 
 @of_reminder(router, "POST", "/cancel")
@@ -51,6 +56,13 @@ async def cancel(books: Books, here: AtReminder, signer: Signs) -> Response:
     """Cancel it, and show it so."""
     before = await books.find(here.id, here.eyes)
     return _back(here, signer, await books.cancel(here.id, here.eyes), undo=before.status in WAITING)
+
+
+@of_reminder(router, "POST", "/end")
+async def end(books: Books, here: AtReminder) -> Response:
+    """Cancel it and all that follow."""
+    await books.stop(here.id, here.eyes)
+    return RedirectResponse(here.path, 303)
 
 
 @of_reminder(router, "POST", "/done")
@@ -196,7 +208,7 @@ def _later_page(
     return page(request, "later.html", code=422 if wrong else 200, **context)
 
 
-def _shown(request: Request, found: Reminder, here: Here, undo: str | None) -> Response:
+def _shown(request: Request, found: Reminder, here: Here, undo: str | None, repeats: SeriesOut | None) -> Response:
     now = datetime.now(UTC)
     until = (found.next_at - now).total_seconds()
     final = found.status in FINAL
@@ -208,6 +220,7 @@ def _shown(request: Request, found: Reminder, here: Here, undo: str | None) -> R
         reminder=found,
         act=here.path,
         undo=undo if final else None,
+        repeats=repeats,
         mine=person is not None and found.status == Status.UNCONFIRMED and found.recipient.lower() == person.mailbox,
         everybody=here.eyes.everything,
         by_link=here.by_link,

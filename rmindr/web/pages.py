@@ -17,19 +17,26 @@ from fastapi.responses import RedirectResponse, Response
 from rmindr import times
 from rmindr.drafts import Asked, subject_from
 from rmindr.errors import InvalidDraft, StorageUnavailable, TooLate
+from rmindr.forms import Preview
 from rmindr.models import Reminder
 from rmindr.reminders import Reminders
+from rmindr.web import previews
 from rmindr.web.access import require_own_page
-from rmindr.web.api import Books, preview_of
+from rmindr.web.api import Books
 from rmindr.web.bodies import form_fields
 from rmindr.web.here import CHANGEABLE, AtReminder, of_reminder
+from rmindr.web.previews import Refused, preview_of
 from rmindr.web.problems import RETRY_AFTER_S
 from rmindr.web.templating import page
 from rmindr.web.visitors import visitors_of
+from rmindr.web.whens import fold_of, folds_of, time_of, wall_of, zone_of
 
 router = APIRouter(include_in_schema=False)
 
-_FIELDS: Final = ("message", "date", "time", "time_zone", "fold", "to", "subject", "key", "was")
+_FIELDS: Final = (
+    *("message", "when", "refused", "instead", "date", "time", "time_zone", "offered", "fold"),
+    *("repeat", "until", "count", "from_completion", "missed", "deadline_at", "which", "to", "subject", "key", "was"),
+)
 # Where on the form a complaint about a field stands, in the form's order.
 _SHOWN_AT: Final = {
     "message": "message",
@@ -40,7 +47,14 @@ _SHOWN_AT: Final = {
     "fold": "when",
     "time_zone": "time_zone",
     "to": "to",
+    "repeat": "repeat",
+    "until": "repeat",
+    "count": "repeat",
+    "from_completion": "repeat",
+    "missed": "repeat",
+    "deadline_at": "deadline_at",
     "subject": "subject",
+    "": "which",
 }
 
 
@@ -51,7 +65,10 @@ class Form:
     values: Mapping[str, str]
     problems: Mapping[str, str] = field(default_factory=dict)
     preview: str | None = None
-    folds: tuple[str, str] | None = None
+    # What more there is to say of it: the other clock, warnings, what follows.
+    more: Preview | None = None
+    folds: tuple[str, ...] | None = None
+    refused_words: Refused | None = None
     notice: str | None = None
 
     def refused(self, problems: Mapping[str, str]) -> Form:
@@ -61,6 +78,8 @@ class Form:
             if name in problems:
                 found.setdefault(place, problems[name].rstrip("."))
         self.problems = found
+        if "when" in found and self.values["when"].strip():
+            self.refused_words = previews.refused(self.values["when"], zone_of(self.values))
         return self
 
 
@@ -71,6 +90,7 @@ async def form(request: Request) -> Response:
     values = dict.fromkeys(_FIELDS, "") | {
         "date": f"{tomorrow:%Y-%m-%d}",
         "time": "09:00",
+        "offered": f"{tomorrow:%Y-%m-%d}T09:00",
         "time_zone": "UTC",
         "key": secrets.token_urlsafe(16),
     }
@@ -118,7 +138,7 @@ async def edit_form(request: Request, books: Books, here: AtReminder) -> Respons
 async def copy(request: Request, books: Books, here: AtReminder) -> Response:
     """The form for another one like it."""
     form = _filled(await books.find(here.id, here.eyes))
-    form.values = {**form.values, "was": "", "key": secrets.token_urlsafe(16)}
+    form.values = {**form.values, "was": "", "which": "", "key": secrets.token_urlsafe(16)}
     return _form_page(request, form)
 
 
@@ -134,10 +154,15 @@ def _filled(found: Reminder) -> Form:
         "time": f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}",
         "time_zone": found.time_zone,
     }
-    folds = _folds(values)
+    values["offered"] = f"{values['date']}T{values['time']}"
+    folds = folds_of(values)
     if folds is not None:
         values["fold"] = str(local.fold)
+    if found.deadline_at is not None:
+        until = found.deadline_at.astimezone(ZoneInfo(found.time_zone))
+        values["deadline_at"] = f"{until:%Y-%m-%dT%H:%M:%S}"
     values["was"] = _time_said(values)
+    values["which"] = "one" if found.series_id is not None else ""
     return Form(values, folds=folds)
 
 
@@ -148,7 +173,8 @@ async def edit(request: Request, books: Books, here: AtReminder) -> Response:
     if form.problems:
         return _form_page(request, form, act=here.path)
     try:
-        await books.edit(here.id, _asked(fields), here.eyes, here.asker)
+        following = fields["which"] == "following"
+        await books.edit(here.id, _asked(fields), here.eyes, here.asker, following=following)
     except InvalidDraft as error:
         return _form_page(request, form.refused(error.problems), act=here.path)
     except StorageUnavailable:
@@ -184,12 +210,18 @@ def _not_saved(request: Request, form: Form, act: str = "") -> Response:
 
 async def _preview(request: Request, books: Reminders, act: str = "") -> Response:
     fields, form = await _typed(request)
-    asked = _asked(fields)
+    reader = None
+    with contextlib.suppress(StorageUnavailable):
+        # Whose clock it is told on, too, is all that the database is asked here; the time is told without it.
+        person = (await visitors_of(request).by_cookie(request)).person
+        reader = person.time_zone if person is not None else None
     try:
+        asked = _asked(fields)
         if asked.when is None:
             form.preview = "The time stays as it is."
         elif not form.problems:
-            form.preview = preview_of(books, asked).sentence
+            form.more = preview_of(books, asked, reader)
+            form.preview = form.more.sentence
     except InvalidDraft as error:
         form.refused(error.problems)
     return _form_page(request, form, act=act)
@@ -198,46 +230,51 @@ async def _preview(request: Request, books: Reminders, act: str = "") -> Respons
 async def _typed(request: Request) -> tuple[dict[str, str], Form]:
     given, undecodable = await form_fields(request)
     fields = {name: given.get(name, "") for name in _FIELDS}
-    form = Form(fields, folds=_folds(fields))
+    if fields["instead"] and fields["refused"] == fields["when"]:
+        # What was chosen in place of these very words.
+        fields["when"] = fields["instead"]
+    fields["instead"] = fields["refused"] = ""
+    form = Form(fields, folds=folds_of(fields))
     return fields, form.refused(dict.fromkeys(undecodable, "has bytes that are not text (UTF-8)"))
 
 
 def _asked(fields: Mapping[str, str]) -> Asked:
+    """The request that a form is. Raises InvalidDraft where it says two times."""
     asked = Asked(
         to=fields["to"],
         message=fields["message"],
         subject=fields["subject"],
-        when=_wall(fields),
-        time_zone=_zone(fields),
-        fold=int(fields["fold"]) if fields["fold"] in ("0", "1") else None,
+        when=time_of(fields),
+        time_zone=zone_of(fields),
+        fold=fold_of(fields),
+        repeat=fields["repeat"].strip() or None,
+        until=fields["until"].strip() or None,
+        count=_count(fields),
+        from_completion=True if fields["from_completion"] == "yes" and fields["repeat"].strip() else None,
+        missed="skip" if fields["missed"] == "skip" else None,
+        # Of a reminder that is changed, an empty one takes the old one away.
+        deadline_at=fields["deadline_at"] if fields["deadline_at"].strip() or fields["was"] else None,
     )
     # A time that was not touched stays what it was, to the millisecond, even where it has passed.
     untouched = fields["was"] != "" and fields["was"] == _time_said(fields)
     return replace(asked, when=None, time_zone=None, fold=None) if untouched else asked
 
 
-def _wall(fields: Mapping[str, str]) -> str:
-    date, clock = fields["date"].strip(), fields["time"].strip()
-    return f"{date}T{clock}" if date and clock else ""
-
-
-def _zone(fields: Mapping[str, str]) -> str:
-    return fields["time_zone"].strip().replace(" ", "_") or "UTC"
+def _count(fields: Mapping[str, str]) -> int | None:
+    said = fields["count"].strip()
+    if not said:
+        return None
+    if not said.isascii() or not said.isdigit() or len(said) > 6:
+        raise InvalidDraft({"count": "must end after a whole number of times"})
+    return int(said)
 
 
 def _time_said(fields: Mapping[str, str]) -> str:
     """The time that the form says, written in one way whatever the browser does."""
-    wall = _wall(fields)
+    wall = wall_of(fields)
     with contextlib.suppress(times.BadTime):
         wall = times.read(wall).wall.isoformat()
-    return f"{wall} {_zone(fields)} {fields['fold']}"
-
-
-def _folds(fields: Mapping[str, str]) -> tuple[str, str] | None:
-    try:
-        return times.folds(times.read(_wall(fields)).wall, times.zone(_zone(fields)))
-    except times.BadTime:
-        return None
+    return f"{wall} {zone_of(fields)} {fields['fold']}" + (f" {said}" if (said := fields["when"].strip()) else "")
 
 
 def _key(fields: Mapping[str, str]) -> str | None:

@@ -74,7 +74,7 @@ _TABLE: Final[Mapping[type[RmindrError], str]] = {
 _MOST_ERRORS: Final = 20
 _PYDANTIC: Final = re.compile(r"^(?:Input|String|Value) should")
 # An act on a reminder, from whose failure one goes back to the reminder.
-_ACT: Final = re.compile(r"(/(?:reminders|manage)/[^/]+)/(?:cancel|edit|preview|snooze|done|now|copy|confirm)")
+_ACT: Final = re.compile(r"(/(?:reminders|manage)/[^/]+)/(?:cancel|end|edit|preview|snooze|done|now|copy|confirm)")
 RETRY_AFTER_S: Final = 5
 
 

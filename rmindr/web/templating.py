@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from rmindr import times
 from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT
 from rmindr.models import Reminder, Status
+from rmindr.recurrence import presets
 from rmindr.web import queue_words
 from rmindr.web.problems import PROBLEMS, anchor
 
@@ -39,6 +40,7 @@ _EVENT_WORDS: Final = {
     "snoozed": "Put off by a person",
     "now": "Sent without waiting, at somebody's wish",
     "restored": "Taken back",
+    "moved": "Moved, for the zone has new rules",
     "claimed": "Attempt",
     "given back": "Handed to another worker",
     "put off": "Asked to try later",
@@ -62,6 +64,8 @@ def templates() -> Environment:
     )
     environment.globals |= {
         "zones": times.zones(),
+        # By any day; which one it is, the preview says.
+        "repeats": list(presets(datetime(2026, 1, 1))),  # noqa: DTZ001  (a clock)
         "status_words": _STATUS_WORDS,
         "event_words": _EVENT_WORDS,
         "max_message": MAX_MESSAGE,

@@ -377,6 +377,7 @@ async def test_a_preview_says_what_would_be_and_stores_nothing(site: Site) -> No
     assert said == {
         "to": "Ada@xn--mnchen-3ya.de", "subject": "Reminder: Call mum", "due_at": "2099-07-01T13:00:00Z",
         "time_zone": "America/New_York", "local_time": "2099-07-01T09:00:00.000-04:00",
+        "there": None, "warnings": [], "repeats": None, "next": [], "deadline_at": None,
     }  # fmt: skip
     assert await site.stored() == []
 
@@ -423,7 +424,8 @@ async def test_the_description_tells_every_answer_as_it_is(site: Site) -> None:
             "429",
             "503",
         ],
-        "DELETE /api/reminders/{id}": ["200", "401", "403", "404", "409", "503"],
+        "DELETE /api/reminders/{id}": ["200", "401", "403", "404", "409", "422", "503"],
+        "GET /api/reminders/{id}/series": ["200", "401", "403", "404", "503"],
     }
     for methods in described["paths"].values():
         for operation in methods.values():

@@ -51,10 +51,14 @@ async function pageAt(address, options) {
 // The form
 
 function startForm(form) {
-  const { date, time, time_zone: zone } = form.elements;
+  const { date, time, time_zone: zone, when, offered } = form.elements;
+  const others = ["repeat", "until", "count", "from_completion", "missed", "deadline_at"];
   const home = browserZone();
   let timer, asked = 0;
-  const names = { "/when": "The time", "/time_zone": "The time zone" };
+  const names = {
+    "/when": "The time", "/time_zone": "The time zone", "/repeat": "Repeat", "/deadline_at": "Useless after",
+    "/count": "Repeat", "/until": "Repeat", "/from_completion": "Repeat",
+  };
   const hint = $("zone-now").textContent;
   const chosenZone = () => zone.value.trim().replaceAll(" ", "_") || "UTC";
 
@@ -65,7 +69,7 @@ function startForm(form) {
   }
 
   // A form that the browser brings back has what was typed in it.
-  const untouched = [date, time, zone].every((field) => field.value === field.defaultValue);
+  const untouched = [date, time, zone, when].every((field) => field.value === field.defaultValue);
   if (form.hasAttribute("data-fresh") && untouched) {
     zone.value = home;
     const tomorrow = new Date();
@@ -76,6 +80,8 @@ function startForm(form) {
   function set(moment, clock) {
     date.value = dateOf(moment);
     time.value = clock ?? timeOf(moment, true);
+    offered.value = `${date.value}T${time.value}`;
+    when.value = "";
     changeTime();
   }
 
@@ -127,10 +133,16 @@ function startForm(form) {
     const box = $("preview");
     // A zone that is still being typed is no mistake yet.
     const typing = document.activeElement === zone && inZone(new Date(), chosenZone()) === null;
-    if (!date.value || !time.value || typing) return show(box, "", false);
-    const body = { when: `${date.value}T${time.value}`, time_zone: chosenZone() };
+    const said = when.value.trim();
+    if (!said && (!date.value || !time.value) || typing) return show(box, "", false), tell(null);
+    const body = { when: said || `${date.value}T${time.value}`, time_zone: chosenZone(), reader_time_zone: home };
     const fold = form.elements.fold?.value;
-    if (fold) body.fold = Number(fold);
+    if (fold) body.fold = fold === "gap" ? 0 : Number(fold);
+    for (const name of others) {
+      const value = form.elements[name]?.value.trim();
+      if (!value || (name === "from_completion" && !form.elements.repeat.value.trim())) continue;
+      body[name] = name === "count" ? Number(value) : name === "from_completion" ? true : value;
+    }
     let answer, problem;
     try {
       const response = await fetch("/api/reminders/preview", {
@@ -143,15 +155,38 @@ function startForm(form) {
     }
     if (mine !== asked) return;
     if (problem !== false) {
-      if (fold || !problem.includes("twice")) return show(box, problem, true);
-      // Which of two times? That there are two, only the server knows: its form has the question.
+      tell(null);
+      const choice = !fold && /comes twice|does not exist/.test(problem);
+      if (!choice && !said) return show(box, problem, true);
+      // Which of two times, and which words were not read? Only the server knows: its form has the question.
       const page = await pageAt("/preview", { method: "POST", body: new URLSearchParams(new FormData(form)) });
       if (mine !== asked) return;
-      $("folds").replaceWith(document.adoptNode(page.getElementById("folds")));
-      return show(box, "This time comes twice that day: choose one of the two.", false);
+      for (const id of ["folds", "refused"]) $(id).replaceWith(document.adoptNode(page.getElementById(id)));
+      const twice = choice && problem.includes("comes twice");
+      return show(box, twice ? "This time comes twice that day: choose one of the two." : problem, !twice);
+    }
+    $("refused").replaceChildren();
+    if (said) {
+      // Words and fields fill each other.
+      [date.value, time.value] = [answer.local_time.slice(0, 10), answer.local_time.slice(11, 16)];
+      offered.value = `${date.value}T${time.value}`;
     }
     const mineToo = forReader(new Date(answer.due_at), answer.time_zone);
     show(box, mineToo ? `${answer.sentence.slice(0, -1)} — ${mineToo}.` : answer.sentence, false);
+    tell(answer);
+  }
+  // What more there is to say: how it repeats, what the clocks do, what follows.
+  function tell(answer) {
+    const lines = answer ? [answer.repeats && `It repeats ${answer.repeats}.`, ...answer.warnings].filter(Boolean) : [];
+    const parts = lines.map((text) => Object.assign(document.createElement("p"), { textContent: text }));
+    if (answer?.next.length) {
+      const list = document.createElement("ol");
+      list.append(...answer.next.map((each) => Object.assign(document.createElement("li"), {
+        textContent: [each.here, each.there, each.note].filter(Boolean).join(" — "),
+      })));
+      parts.push(list);
+    }
+    $("more").replaceChildren(...parts);
   }
   function show(box, text, bad) {
     box.classList.toggle("bad", bad);
@@ -170,15 +205,21 @@ function startForm(form) {
   }
   function changeTime() {
     $("folds").replaceChildren();
+    $("refused").replaceChildren();
     update();
   }
   form.addEventListener("input", (event) => {
-    if ([date, time, zone].includes(event.target)) changeTime();
-    else if (event.target.name === "fold") update();
+    if ([date, time].includes(event.target)) when.value = "";
+    if (event.target.name === "instead") {
+      when.value = event.target.value;
+      return changeTime();
+    }
+    if ([date, time, zone, when].includes(event.target)) changeTime();
+    else if (event.target.name === "fold" || others.includes(event.target.name)) update();
   });
   zone.addEventListener("change", update);
   // What the server has just said about the time stands beside it already, and a time that is being kept needs no words.
-  if (date.hasAttribute("aria-invalid") || zone.hasAttribute("aria-invalid") || form.elements.was.value) showClock();
+  if (when.hasAttribute("aria-invalid") || date.hasAttribute("aria-invalid") || zone.hasAttribute("aria-invalid") || form.elements.was.value) showClock();
   else update();
 
   form.addEventListener("submit", (event) => {
