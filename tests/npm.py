@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -15,6 +16,13 @@ def install(folder: Path, who: str) -> None:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.fail(f"{who} need {program}: install it with `apt install nodejs npm`.", pytrace=False)
+    with (folder / "package.json").open() as turn:
+        # Of several test processes one installs; the others wait, and find it done.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _install(folder)
+
+
+def _install(folder: Path) -> None:
     lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     stamp = folder / "node_modules" / ".lock.sha256"
     if stamp.exists() and stamp.read_text() == lock:

@@ -27,8 +27,10 @@ NO_VERBS: Final = {
     "many",
     "now_ms",
     "raise_ids",
+    "ring",
     "take_back_many",
     "update_many",
+    "wake",
 }
 DOORS: Final = {
     *("rmindr.cli", "rmindr.dev", "rmindr.queue_commands.door", "rmindr.remind_command"),

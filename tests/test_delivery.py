@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -676,7 +677,11 @@ async def test_what_is_found_too_late_is_missed_where_the_policy_says_so(
     assert "code" in sent.result
     assert missed == Outcome(failed="missed")
     assert (found.status, found.accepted_at) == (Status.MISSED, None)
-    assert found.reason == "It was found 3 hours late, and this service does not send that late."
+    # A busy machine finds it a second later still.
+    assert found.reason is not None
+    assert re.fullmatch(
+        r"It was found 3 hours( \d+ seconds?)? late, and this service does not send that late\.", found.reason
+    )
     assert len(sink.mails) == 1
 
 

@@ -281,5 +281,7 @@ def _key(fields: Mapping[str, str]) -> str | None:
     """The form's own key together with what it says: sent twice it is one reminder, changed and sent again another."""
     if not fields["key"]:
         return None
-    said = "\x00".join(fields[name] for name in _FIELDS)
+    # What the page itself fills in says nothing new.
+    told = {**fields, "missed": fields["missed"] or "once", "offered": ""}
+    said = "\x00".join(told[name] for name in _FIELDS)
     return f"form:{hashlib.sha256(said.encode()).hexdigest()}"

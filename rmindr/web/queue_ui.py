@@ -36,7 +36,7 @@ router = APIRouter(prefix="/queue", include_in_schema=False, dependencies=[Depen
 _LATE: Final = timedelta(seconds=10)
 _MOMENTS: Final[Mapping[Period, int]] = {"minute": 60, "day": 90}
 # A page with its styles and scripts stays below 50 KB.
-_LINES: Final = 25
+_LINES: Final = 20
 _LONGEST_QUERY: Final = 200
 
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from rmindr.queue import Context, Job, NewJob, Queue, QueueUnavailable, State
 from rmindr.queue.audit import audit
-from tests.queue.crew import ended, nothing, working
+from tests.queue.crew import all_ended, ended, nothing, working
 from tests.queue.scenery import PATIENCE_S, eventually, to_the_end, until
 from tests.redises import Node, Sentinel, ThreeNodes, wait_until
 from tests.servers import Valkey, free_port
@@ -134,7 +134,7 @@ async def under_load(url: str, prefix: str) -> AsyncIterator[Load]:
             for task in making:
                 task.cancel()
             await asyncio.wait(making)
-            await eventually(lambda: ended(queue, *load.kept), timeout=3 * PATIENCE_S)
+            await eventually(lambda: all_ended(queue), timeout=3 * PATIENCE_S)
             assert not run.done()
         assert {*await queue.jobs.states(load.kept)} == {State.COMPLETE}
         assert not await audit(queue.redis, queue.keys.prefix)

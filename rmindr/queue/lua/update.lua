@@ -21,7 +21,7 @@ local function change(terms, id, data, words, priority, delay, due)
     job.priority = priority
   end
   for n = 1, #terms, 2 do
-    if terms[n + 1] == '' then redis.call('HDEL', hash_of(id), terms[n]) else also(terms[n], terms[n + 1]) end
+    if terms[n + 1] == '' then redis.call('HDEL', hash_of(id), terms[n]) else also(fields, terms[n], terms[n + 1]) end
   end
   local target = job.state
   if delay ~= '' or due ~= '' then
