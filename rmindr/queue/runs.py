@@ -94,10 +94,12 @@ class Process:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One job in the hands of its handler. `lost`: its lease is. `cut_off`: why the run is not to be finished."""
+    """One job in the hands of its handler. `over`: the handler has ended, and Redis is being told. `lost`: the lease is.
+    `cut_off`: why the run is not to be finished."""
 
     lease: Lease
     task: asyncio.Task[None] = field(init=False)
+    over: bool = False
     lost: bool = False
     cut_off: Literal["", "Cancelled", "Shutdown"] = ""
 
@@ -135,6 +137,7 @@ class Performer:
         ending: Ending = partial(self._book.release, lease)
         try:
             ending = await self._work(run)
+            run.over = True
             await self._settle(lease.job, ending, GOODBYE if _is_told_to_end() else self._patience)
         except (asyncio.CancelledError, KeyboardInterrupt):
             if run.cut_off:

@@ -116,7 +116,8 @@ class Upkeep:
         self.note_answer()
         still = set(self._crew.runs)
         for run, reply in zip(runs, replies, strict=True):
-            if run not in still or reply == "ok":
+            # One that is over has given its lease back itself, perhaps in the call before this one.
+            if run not in still or run.over or reply == "ok":
                 continue
             if reply == "cancelled":
                 run.call_off()
