@@ -293,7 +293,7 @@ async def test_a_listener_notices_a_server_that_has_fallen_silent(
     own_valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = Heard()
-    listener = Listener("{q}:events", silence=timedelta(milliseconds=50))
+    listener = Listener("{q}:events", silence=timedelta(milliseconds=300))
     listener.on("enqueue", heard)
     subscriber = connect_blocking(own_valkey.url)
     ear = asyncio.create_task(listener.run(subscriber))

@@ -933,6 +933,7 @@ async def test_a_killed_and_restarted_redis_costs_no_job_and_doubles_none() -> N
         async with Queue.open(valkey.url, patience=timedelta(milliseconds=500)) as queue:
             hands = Hands()
             queue.process("email", hands, concurrency=5)
+            await queue.redis.config_set("appendfsync", "always")
             await queue.create_many([NewJob(type="email", attempts=9)] * 20)
             async with working(queue):
                 await until(lambda: len(hands.held) == 5)
