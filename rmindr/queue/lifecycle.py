@@ -270,12 +270,12 @@ class Lifecycle:
         """active → inactive | delayed. Give the job back; not an attempt. Raises LeaseLost, JobNotFound."""
         return State(await self._end("release", lease, within_reason(to_ms(wait))))
 
-    async def rescue(self, until_ms: int | None = None) -> Rescued:
+    async def rescue(self, asked_at_ms: int | None = None) -> Rescued:
         """active, lease lapsed → inactive | failed. Take jobs back from workers that are gone; each lost run counts.
 
-        Where the server comes to it only after `until_ms` of its own clock, nothing is taken back."""
-        until = "" if until_ms is None else until_ms
-        now_us, next_end, jobs = await self._call("rescue", RESCUED_AT_ONCE, LOSSES_ALLOWED, until)
+        Only leases that had lapsed at `asked_at_ms` of the server's clock, however long the call then takes to be heard."""
+        asked_at = "" if asked_at_ms is None else asked_at_ms
+        now_us, next_end, jobs = await self._call("rescue", RESCUED_AT_ONCE, LOSSES_ALLOWED, asked_at)
         states = {int(job_id): State(state) for job_id, state in jobs}
         return Rescued(jobs=states, now_ms=int(now_us) // 1000, next_end_in=_until(next_end, now_us))
 

@@ -156,14 +156,14 @@ class Upkeep:
 
     async def _look_for_lost(self) -> timedelta:
         """Rescue and expire what there is; answers how long nothing more can be lost."""
+        # A Redis that is frozen carries out on waking what it was sent: let that be this; and of a rescue, only what was due.
         now_ms = await self._lifecycle.now_ms()
         self.note_answer()
         if (back_for := time.monotonic() - self._back_at) < self._lease.total_seconds() / 4:
             # Nobody could prolong a lease meanwhile: the living get time to do so before any of them counts as dead.
             return self._lease / 4 - timedelta(seconds=back_for)
         await self._prolong()
-        # A Redis that was frozen carries out on waking what it had been sent: leases have lapsed then, but nobody is dead.
-        rescued = await self._lifecycle.rescue(now_ms + to_ms(self._lease / 4))
+        rescued = await self._lifecycle.rescue(now_ms)
         self._ahead_ms = rescued.now_ms - time.monotonic() * 1000
         for job_id, state in rescued.jobs.items():
             log.warning("rescued from a lost worker", extra={"id": job_id, "state": str(state)})

@@ -160,6 +160,7 @@ class Worker:
                 for aide in aides:
                     aide.cancel()
                 await self._drain(GOODBYE)
+                await self._even_tokens()
                 await self._upkeep.say_goodbye()
 
     # Claiming
@@ -224,6 +225,13 @@ class Worker:
                 for lost in claimed.leases:
                     with contextlib.suppress(Refused):
                         await self._lifecycle.release(lost)
+
+    async def _even_tokens(self) -> None:
+        """A token that was popped, but not heeded any more, is put back: a Kue would sleep beside a waiting job."""
+        with contextlib.suppress(QueueUnavailable, TimeoutError):
+            async with asyncio.timeout(GOODBYE.total_seconds()):
+                wanted, token = dict.fromkeys(self._processes, 0), next(self._tokens)
+                await self._lifecycle.claim(wanted, token=token, lease=self._timings.lease, worker=self.name)
 
     def _free_slots(self) -> dict[str, int]:
         """How many jobs of each type may be taken. 0 is an answer too: their tokens are counted all the same.

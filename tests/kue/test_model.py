@@ -38,6 +38,9 @@ class WalkBesideKue(Walk):
             self.run(self.company.aclose())
         super().teardown()
 
+    def flush(self) -> None:
+        """No rule here: in an emptied Redis a Kue counts from 1 again, and we know only of the ids that we have given (I16)."""
+
     @rule(type=types, priority=priorities, delay=waits_ms, attempts=numbers, ttl=ttls_ms)
     def a_kue_creates(self, type: str, priority: float, delay: int, attempts: int, ttl: int | None) -> None:
         number, attempts = len(self.given), attempts % 4 + 1

@@ -110,7 +110,7 @@ async def test_kues_own_timer_promotes_our_delayed_jobs(kue: Kue, live_queue: Qu
 async def test_a_job_that_we_put_off_waits_for_its_new_instant_in_kue(kue: Kue, live_queue: Queue) -> None:
     job = await live_queue.create("email", delay=60 * MS)
     other = await live_queue.create("email", delay=120 * MS)
-    await live_queue.update(job.id, delay=250 * MS)
+    await live_queue.update(job.id, delay=1500 * MS)
     recorder = Recorder()
 
     await kue.process("email", recorder)

@@ -131,7 +131,9 @@ async def test_a_strategy_that_fails_leaves_the_delay_as_it_was_and_others_are_k
         await run
 
     job = await the_job(live_queue)
-    assert (job.state, job.delay) == (State.DELAYED, delay)
+    assert job.delay == delay
+    # What is due at once may be ready by now.
+    assert job.state is State.DELAYED or delay == MS
 
 
 @pytest.mark.parametrize("wait", [timedelta(0), timedelta.min])

@@ -933,6 +933,7 @@ async def test_a_killed_and_restarted_redis_costs_no_job_and_doubles_none() -> N
         async with Queue.open(valkey.url, patience=timedelta(milliseconds=500)) as queue:
             hands = Hands()
             queue.process("email", hands, concurrency=5)
+            await queue.redis.config_set("appendfsync", "always")
             await queue.create_many([NewJob(type="email", attempts=9)] * 20)
             async with working(queue):
                 await until(lambda: len(hands.held) == 5)
@@ -985,8 +986,8 @@ async def test_an_outage_longer_than_a_lease_does_not_make_the_living_count_as_d
     hands, lease = Hands(), timedelta(seconds=2)
     async with (
         Queue.open(own_valkey.url) as patient,
-        Queue.open(own_valkey.url, patience=IMPATIENT) as queue,
-        Queue.open(own_valkey.url, patience=IMPATIENT) as other,
+        Queue.open(own_valkey.url, patience=SHORT) as queue,
+        Queue.open(own_valkey.url, patience=SHORT) as other,
     ):
         queue.process("email", hands)
         other.process("letter", nothing)
@@ -1011,6 +1012,20 @@ async def _time(queue: Queue) -> Any:
         return await queue.redis.time()
     except Exception:
         return None
+
+
+async def test_a_worker_that_stops_leaves_a_token_for_each_job_that_waits(live_queue: Queue) -> None:
+    hands, tokens = Hands(), live_queue.keys.tokens("email")
+    live_queue.process("email", hands)
+    await live_queue.create_many([NewJob(type="email")] * 3)
+    async with working(live_queue):
+        await until(lambda: hands.held)
+        # As one that it has popped and will not heed any more.
+        await live_queue.redis.delete(tokens)
+        live_queue.shutdown()
+        hands.let_go()
+
+    assert await live_queue.redis.llen(tokens) == 2
 
 
 async def test_a_worker_starts_before_its_redis_does() -> None:
