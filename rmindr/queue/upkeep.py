@@ -23,7 +23,6 @@ from typing import Any, Final, Protocol
 from redis.asyncio import Redis
 
 from rmindr.queue.errors import QueueUnavailable, Refused
-from rmindr.queue.job import to_ms
 from rmindr.queue.keys import Keys
 from rmindr.queue.lifecycle import PRUNED_AT_ONCE, Lifecycle
 from rmindr.queue.mending import Mending
