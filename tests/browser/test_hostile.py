@@ -34,7 +34,7 @@ async def is_whole(page: Page) -> None:
 
 
 async def test_messages_and_subjects_are_text_on_the_reminders_pages_and_in_the_inbox(visit: Visit, site: Site) -> None:
-    due = soon(1)
+    due = soon(4)
     ids = [await post(site.client, "xss@example.org", due, message=ALL, subject=payload) for payload in PAYLOADS]
     await until(site.client, ids)
     waiting = await post(site.client, "xss@example.org", soon(3600), message=ALL, subject=PAYLOADS[0])
@@ -109,7 +109,7 @@ async def test_a_mail_servers_own_words_are_text(visit: Visit, valkey: Valkey, p
         stack = Stack(url, valkey, sink, {"RMINDR_QUEUE_PREFIX": prefix})
         sink.replies |= {f"RCPT p{n}@example.org": f"550 5.1.1 {payload}" for n, payload in enumerate(PAYLOADS)}
         async with stack.web() as client, stack.worker():
-            ids = [await post(client, f"p{n}@example.org", soon(1)) for n in range(len(PAYLOADS))]
+            ids = [await post(client, f"p{n}@example.org", soon(6)) for n in range(len(PAYLOADS))]
             await until(client, ids)
             async with visit(url=str(client.base_url).rstrip("/")) as visitor:
                 await look(visitor.page, client, ids)
