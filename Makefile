@@ -41,7 +41,7 @@ lock: ## Choose the versions of all dependencies anew (with hashes, for Python 3
 	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv==0.13.9; }
 	@for target in "requirements.txt" "requirements-dev.txt --group dev"; do \
 		.venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE) -o $$target || exit 1; \
+			--custom-compile-command "make lock" $(UPGRADE) -o $$target || exit 1; \
 	done
 
 clean: ## Remove the environment; reminders in .rmindr stay
