@@ -21,6 +21,7 @@ from rmindr.queue.upkeep import SILENCE
 # All types: no type has an empty name.
 _ALL: Final = ""
 _ENDED: Final = (State.COMPLETE, State.FAILED)
+_JUST_BEGUN: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +142,10 @@ class Steering:
         return sorted(filter(None, workers), key=lambda worker: worker.started_at)
 
     async def _wake(self, types: Sequence[str]) -> None:
-        """Wake the workers that a pause or a limit sent to sleep: one token each."""
+        """Wake the workers that a pause or a limit sent to sleep: one token each, and some for those that have just begun, who
+        look for work before they say that they are there."""
         with unavailable():
-            tokens = ["1"] * min(max(1, await self._redis.zcard(self._keys.workers)), 1000)
+            tokens = ["1"] * min(await self._redis.zcard(self._keys.workers) + _JUST_BEGUN, 1000)
             async with self._redis.pipeline(transaction=True) as pipe:
                 for type in types:
                     pipe.delete(self._keys.wake_of(type))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -129,6 +129,31 @@ async def test_a_pause_from_another_process_stops_all_workers_at_once_and_its_en
 
     assert (waiting, waiting + len(done)) == (max(waiting, 20), 50)
     assert max(to_ms(job.started_at) for job in done if job.started_at is not None) <= paused_at
+
+
+async def test_workers_that_have_not_said_yet_that_they_are_there_are_woken_too(
+    live_queue: Queue, valkey: Valkey
+) -> None:
+    hands = Hands()
+    await live_queue.steering.pause("email")
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            queue = await stack.enter_async_context(Queue.open(valkey.url, prefix=live_queue.keys.prefix))
+            queue.process("email", hands)
+            await stack.enter_async_context(working(queue))
+        await eventually(partial(is_blocked, live_queue, 3))
+        await eventually(lambda: _are_known(live_queue, 3))
+        await live_queue.create_many([NewJob(type="email")] * 3)
+        await live_queue.redis.delete(live_queue.keys.workers)
+
+        await live_queue.steering.resume("email")
+
+        await until(lambda: len(hands.held) == 3)
+        hands.let_go()
+
+
+async def _are_known(queue: Queue, number: int) -> bool:
+    return bool(await queue.redis.zcard(queue.keys.workers) == number)
 
 
 async def _runs(queue: Queue, number: int) -> bool:
