@@ -53,12 +53,17 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | int | None, dialect: object) -> int | None:
         """datetime → ms; plain integers are durations and pass."""
         if isinstance(value, datetime):
-            return (value - _EPOCH) // timedelta(milliseconds=1)
+            return to_ms(value)
         return value
 
     def process_result_value(self, value: int | None, dialect: object) -> datetime | None:
         """ms → datetime."""
         return None if value is None else from_ms(value)
+
+
+def to_ms(moment: datetime) -> int:
+    """The whole milliseconds from the epoch to this aware instant."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def from_ms(ms: int) -> datetime:

@@ -262,8 +262,8 @@ LINES_ON: Final = [("strong-line", "surface"), ("strong-line", "paper"), ("accen
 def tokens() -> dict[str, dict[str, str]]:
     """The colours of both themes, by name."""
     css = (ROOT / "rmindr" / "web" / "static" / "rmindr.css").read_text()
-    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3])
-    return {"light": light, "dark": dark}
+    pairs = re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", css)
+    return {"light": {name: light for name, light, _ in pairs}, "dark": {name: dark for name, _, dark in pairs}}
 
 
 def contrast(one: str, other: str) -> float:
@@ -288,7 +288,6 @@ async def test_text_and_what_can_be_clicked_stand_out(theme: str) -> None:
         if contrast(colours[one], colours[other]) < least
     }
 
-    assert set(tokens()["light"]) == set(tokens()["dark"])
     assert faint == {}
 
 
