@@ -73,6 +73,8 @@ class Form:
     far: bool = False
     refused_words: Refused | None = None
     notice: str | None = None
+    # The page of a reminder that could not be changed any more: what was typed may become another.
+    too_late_for: str | None = None
 
     def refused(self, problems: Mapping[str, str]) -> Form:
         """This form with these complaints, each where the form shows it and in the form's order."""
@@ -198,6 +200,10 @@ async def edit(request: Request, books: Books, here: AtReminder) -> Response:
         return _form_page(request, form.refused(error.problems), act=here.path)
     except StorageUnavailable:
         return _not_saved(request, form, act=here.path)
+    except TooLate as error:
+        form.values = {**form.values, "was": "", "which": "", "key": secrets.token_urlsafe(16)}
+        form.notice, form.too_late_for = f"{error} What you typed is here, and can be sent as another one.", here.path
+        return _form_page(request, form, code=409)
     return RedirectResponse(here.path, 303)
 
 
