@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -123,7 +124,8 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     ):
         app.include_router(router)
     app.mount(queue_api.PATH, kue)
-    app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
+    # Files alone: what is compressed beside a secret can be guessed by its length.
+    app.mount("/static", GZipMiddleware(_Static(directory=str(files("rmindr.web") / "static"))), name="static")
     answer_errors(app)
     # The last added is the first to see a request.
     app.add_middleware(BodyLimit, limits={f"{queue_api.PATH}/job": queue_api.MAX_BODY})

@@ -686,3 +686,20 @@ async def test_the_preview_says_that_it_is_years_off(site: Site) -> None:
     answer = await site.client.post("/api/reminders/preview", json=body)
 
     assert any("more than five years away" in each for each in answer.json()["warnings"])
+
+
+# How much it weighs
+
+
+@ON_ONE
+async def test_the_form_and_all_that_it_loads_are_light(site: Site) -> None:
+    """UI U-24: 50 KB, as it travels. Pages are not compressed: beside a secret, a length tells something."""
+    answer = await site.client.get("/", headers=BROWSER)
+    files = sorted(set(re.findall(r'(?:href|src)="(/static/[^"#]+)', answer.text)))
+
+    loaded = {path: await site.client.get(path, headers={"Accept-Encoding": "gzip"}) for path in files}
+
+    weights = {"/": len(answer.content)} | {path: int(file.headers["Content-Length"]) for path, file in loaded.items()}
+    assert {path.rpartition("/")[2] for path in files} >= {"rmindr.css", "rmindr.js", "icons.svg"}
+    assert sum(weights.values()) < 50_000, weights
+    assert "Content-Encoding" not in answer.headers
