@@ -94,7 +94,7 @@ async def remove_all(mails: Mails) -> None:
 
 @router.get("/{id}")
 async def one(
-    id: str, request: Request, mails: Mails, part: Literal["text", "html", "headers", "raw"] = "text"
+    id: str, request: Request, mails: Mails, part: Literal["text", "html", "headers", "raw", "checks"] = "text"
 ) -> Response:
     """One mail: its text, its HTML in a box that can do nothing, its headers, or its bytes."""
     return page(request, "mail.html", mail=_found(mails, id), part=part)

@@ -162,7 +162,9 @@ async def every_page(site: Site, states: dict[str, str]) -> dict[str, Callable[[
         "too late": at(f"{states['sent']}/edit"),
         "not found": at("/nothing"),
         "the inbox": at("/inbox"),
-        **{f"a mail, {part}": at(f"/inbox/{mail}?part={part}") for part in ("text", "html", "headers", "raw")},
+        **{
+            f"a mail, {part}": at(f"/inbox/{mail}?part={part}") for part in ("text", "html", "headers", "raw", "checks")
+        },
         "the API": at("/docs"),
         **{f"the queue, {path}": at(f"/queue{path}") for path in QUEUE},
     }
