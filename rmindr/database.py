@@ -33,7 +33,8 @@ from sqlalchemy.types import TypeDecorator
 from rmindr.errors import StorageUnavailable
 
 # A plan with 20 connections carries two web processes and a worker, twice over while a deploy replaces them (3 · 3 · 2).
-_POOL: Final = {"pool_size": 3, "max_overflow": 0, "pool_timeout": 3.0, "pool_recycle": 1800}
+POOL_SIZE: Final = 3
+_POOL: Final = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": 3.0, "pool_recycle": 1800}
 _IDLE_CHECK_S: Final = 20.0
 # Longer than any statement here takes; shorter than a person waits for an answer.
 _PATIENCE_S: Final = 4.0

@@ -196,6 +196,9 @@ class Settings(QueueSettings):
     trusted_proxies: int | None = Field(None, ge=0, le=10)
     """How many proxies stand before the web tier and append to X-Forwarded-For; by default 1 on Heroku, else none."""
 
+    dkim_selector: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,63}$")
+    """By which name the mail service publishes the key that signs our mails, e.g. `s1`; only `rmindr doctor` looks for it."""
+
     admin_token: SecretStr | None = None
     """At least 32 characters that open the queue's API and dashboard beyond loopback, as a bearer's token or as the password of
     any name; without one, and without `RMINDR_ADMINS`, /queue is not there."""
