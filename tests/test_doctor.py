@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,10 @@ import trustme
 from rmindr.database import Database
 from rmindr.doctor import Finding, Level, examine
 from rmindr.facts import OUTAGE, Facts
-from rmindr.queue import Context, Queue
+from rmindr.queue import Queue
 from tests.deliveries import a_reminder
 from tests.names import name_server
+from tests.queue.scenery import working
 from tests.servers import Postgres, Valkey, free_port
 from tests.sink import Sink
 from tests.test_cli import run
@@ -68,24 +69,6 @@ class Patient:
         """What is wrong, by name."""
         found = await self.findings(monkeypatch)
         return {each.name: each.level for each in found if each.level in (Level.WARNING, Level.ERROR)}
-
-
-@asynccontextmanager
-async def working(queue: Queue) -> AsyncIterator[None]:
-    """A worker of this queue, which has said that it is there."""
-
-    async def nothing(context: Context) -> None:
-        pass
-
-    queue.process("email", nothing)
-    task = asyncio.create_task(queue.run())
-    while not any(each.alive for each in await queue.steering.workers()):
-        await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        queue.shutdown()
-        await task
 
 
 @pytest.fixture
