@@ -104,6 +104,8 @@ class Afterwards:
         seen = await self._books.find(id, eyes)
         values = {**REVISED, "status": _AGAIN, "due_at": at, "next_at": at, "done_at": None}
         values |= {"accepted_at": None, "smtp_reply": None}
+        # No clock is meant any more: were the old one kept, new zone rules would take it back there.
+        values |= {"wall": None, "fold": 0, "zone_rules": ""}
         statement = update(reminders).where(row.id == id, eyes.sees, may).values(**values).returning(*row)
         async with self._database.transaction() as connection:
             await self._gate.count(connection, asker)

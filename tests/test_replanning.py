@@ -13,10 +13,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import insert, select
 
+from rmindr.afterwards import Afterwards
+from rmindr.alarms import Alarms
 from rmindr.database import Database
+from rmindr.gate import Asker, OpenGate
 from rmindr.ledger import reminders, row
 from rmindr.models import Reminder, Status, new_id
 from rmindr.moments import rules_in_use
+from rmindr.queue import Queue
+from rmindr.reminders import Eyes, Reminders
 from rmindr.replanning import replan_all
 from tests.deliveries import a_reminder, everything, stored, story
 from tests.servers import Valkey
@@ -64,6 +69,20 @@ async def test_what_was_meant_by_the_clock_moves_with_it_and_is_listed(database:
     assert (found.rev, found.queued_rev, found.zone_rules) == (2, None, rules_in_use())
     assert (story(found), found.events[0]["reason"]) == (["moved"], how)
     assert await replanned(database) == []
+
+
+async def test_what_was_put_off_is_not_taken_back_to_the_clock_that_was_meant_before(
+    database: Database, live_queue: Queue
+) -> None:
+    alarms, gate = Alarms(live_queue, timedelta(hours=24)), OpenGate()
+    acts = Afterwards(database, alarms, gate, Reminders(database, alarms, gate), lambda: NOW)
+    reminder = await planned(database)
+
+    put_off = await acts.again(reminder.id, BEFORE + 5 * HOUR, Eyes(everything=True), Asker())
+    listed = await replanned(database)
+
+    assert listed == []
+    assert (await stored(database, reminder.id)).due_at == put_off.due_at == BEFORE + 5 * HOUR
 
 
 async def test_what_was_meant_as_an_instant_or_has_ended_is_not_touched(database: Database) -> None:
