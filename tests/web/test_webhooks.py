@@ -233,6 +233,30 @@ async def test_what_was_agreed_to_too_late_is_told_as_missed(town: Site, ada: Si
     assert (told["type"], told["data"]["to"]) == ("reminder.missed", "eve@example.org")
 
 
+# In the description
+
+
+async def test_they_are_described_like_all_else(town: Site) -> None:
+    described = (await town.client.get("/openapi.json")).json()
+    page = await town.see("/docs")
+
+    answers = {
+        f"{method.upper()} {path}": sorted(operation["responses"])
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+        if "webhooks" in path
+    }
+    assert answers == {
+        "GET /api/webhooks": ["200", "401", "403", "404", "503"],
+        "POST /api/webhooks": ["201", "400", "401", "403", "404", "408", "413", "415", "422", "503"],
+        "POST /api/webhooks/{id}/test": ["202", "401", "403", "404", "503"],
+        "DELETE /api/webhooks/{id}": ["204", "401", "403", "404", "503"],
+    }
+    assert "HTTPValidationError" not in str(described)
+    assert "Have a program told how your reminders end" in page.text
+    assert "Where it is called: https" in page.text
+
+
 # Off
 
 
