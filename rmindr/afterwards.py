@@ -28,6 +28,9 @@ _WAITS: Final = and_(CHANGEABLE, row.status != Status.UNCONFIRMED)
 # Who has not agreed has not agreed to another time either.
 _AGAIN: Final = case((row.status == Status.UNCONFIRMED, Status.UNCONFIRMED), else_=Status.SCHEDULED)
 
+# What putting a reminder off changes of it, and taking that back restores.
+_SHARED: Final = ("due_at", "accepted_at", "done_at", "wall", "fold", "zone_rules")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
@@ -38,18 +41,36 @@ class Before:
     due_at: datetime
     accepted_at: datetime | None
     done_at: datetime | None
+    # The clock that was meant.
+    wall: str | None
+    fold: int
+    zone_rules: str
+
+    @classmethod
+    def of(cls, seen: Reminder) -> Before:
+        """What this reminder is."""
+        return cls(status=Status(seen.status), **{name: getattr(seen, name) for name in _SHARED})
 
     def facts(self) -> Sequence[str]:
         """As a link keeps it."""
         moments = (self.due_at, self.accepted_at, self.done_at)
-        return (self.status, *("" if at is None else str(to_ms(at)) for at in moments))
+        clock = (self.wall or "", str(self.fold), self.zone_rules)
+        return (self.status, *clock, *("" if at is None else str(to_ms(at)) for at in moments))
 
     @classmethod
     def read(cls, facts: Sequence[str]) -> Before:
         """What `facts` said. Raises ValueError."""
-        status, due_at, *others = facts
+        status, wall, fold, zone_rules, due_at, *others = facts
         accepted_at, done_at = (from_ms(int(ms)) if ms else None for ms in others)
-        return cls(status=Status(status), due_at=from_ms(int(due_at)), accepted_at=accepted_at, done_at=done_at)
+        return cls(
+            status=Status(status),
+            due_at=from_ms(int(due_at)),
+            accepted_at=accepted_at,
+            done_at=done_at,
+            wall=wall or None,
+            fold=int(fold),
+            zone_rules=zone_rules,
+        )
 
 
 class Afterwards:
@@ -117,10 +138,8 @@ class Afterwards:
         values = {
             **REVISED,
             "status": _AGAIN if waits else before.status,
-            "due_at": before.due_at,
             "next_at": before.due_at,
-            "accepted_at": before.accepted_at,
-            "done_at": before.done_at,
+            **{name: getattr(before, name) for name in _SHARED},
         }
         seen = await self._books.find(id, eyes)
         statement = update(reminders).where(mine).values(**values)
@@ -153,6 +172,8 @@ class Afterwards:
         seen = await self._books.find(id, eyes)
         values = {**REVISED, "status": _AGAIN, "due_at": at, "next_at": at, "done_at": None}
         values |= {"accepted_at": None, "smtp_reply": None}
+        # No clock is meant any more: were the old one kept, new zone rules would take it back there.
+        values |= {"wall": None, "fold": 0, "zone_rules": ""}
         while True:
             as_seen = and_(row.rev == seen.rev, row.status == seen.status)
             statement = update(reminders).where(row.id == id, eyes.sees, as_seen, may).values(**values).returning(*row)
@@ -167,10 +188,7 @@ class Afterwards:
             seen = current
         await self._alarms.forget(seen)
         await self._alarms.set(changed)
-        before = Before(
-            status=Status(seen.status), due_at=seen.due_at, accepted_at=seen.accepted_at, done_at=seen.done_at
-        )
-        return before, changed
+        return Before.of(seen), changed
 
     async def _do(self, statement: Any, id: UUID, eyes: Eyes, facts: dict[str, Any]) -> Reminder | None:
         mine = statement.where(row.id == id, eyes.sees).returning(*row)

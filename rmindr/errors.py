@@ -3,6 +3,7 @@
 RmindrError
 ├── SettingsError           a setting is wrong or missing; names the variable
 ├── InvalidDraft            what was asked for cannot be a reminder; every complaint, by field
+│   └── InvalidWebhook      what was asked for cannot be a webhook
 ├── ReminderNotFound        no reminder under this id, or not one for these eyes
 ├── TooLate                 the mail has left, or is leaving; nothing was changed
 ├── KeyReused               an Idempotency-Key that came with another request before
@@ -36,6 +37,10 @@ class InvalidDraft(RmindrError):
     def __init__(self, problems: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{field} {problem}" for field, problem in problems.items()))
         self.problems = problems
+
+
+class InvalidWebhook(InvalidDraft):
+    """What was asked for cannot be a webhook."""
 
 
 class ReminderNotFound(RmindrError):

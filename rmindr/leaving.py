@@ -12,8 +12,11 @@ from rmindr.ledger import reminders, row
 from rmindr.models import Kind, Person, Series, Status
 from rmindr.people import consents, links, people, sessions
 from rmindr.tokens import tokens
+from rmindr.webhooks.outbox import calls, hooks
 
 _series: Final = cast(Table, Series.__table__)  # type: ignore[attr-defined]
+# The next odd number (feeds.py).
+_FEED_OFF: Final = people.c.feed_rev + 1 - people.c.feed_rev % 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class Leaving:
             )
             await connection.execute(delete(_series).where(_series.c.owner == person.owner))
             await connection.execute(delete(tokens).where(tokens.c.person_id == person.id))
+            called = select(hooks.c.id).where(hooks.c.owner == person.owner)
+            await connection.execute(delete(calls).where(calls.c.hook_id.in_(called)))
+            await connection.execute(delete(hooks).where(hooks.c.owner == person.owner))
             await connection.execute(delete(sessions).where(sessions.c.person_id == person.id))
             await connection.execute(
                 delete(links).where(or_(links.c.person_id == person.id, links.c.by_id == person.id))
@@ -59,6 +65,6 @@ class Leaving:
             await connection.execute(
                 update(people)
                 .where(people.c.id == person.id)
-                .values(confirmed_at=None, time_zone="UTC", asked_at=None, asked_times=0)
+                .values(confirmed_at=None, time_zone="UTC", asked_at=None, asked_times=0, feed_rev=_FEED_OFF)
             )
         return Gone(gone.rowcount, left.rowcount)

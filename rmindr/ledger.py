@@ -48,7 +48,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from rmindr.database import Database, Instant, now
 from rmindr.errors import StorageUnavailable
-from rmindr.models import WAITING, Consent, Kind, Person, Reminder, Status
+from rmindr.models import WAITING, Consent, Hook, Kind, Person, Reminder, Status
 from rmindr.queue.scripts import Flights
 
 log = structlog.get_logger(__name__)
@@ -87,6 +87,8 @@ class Claim:
     owner: str
     # Who set it, where that is another than who reads it.
     by: str | None
+    # Whether a program is to be told how it ends.
+    hooked: bool
     first_tried_at: datetime
     letter: bytes | None
     series_id: UUID | None
@@ -146,8 +148,9 @@ class Ledger:
         if found is None:
             return None
         whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
-        by = await self._one(_BY, whose) if found["owner"] else None
-        return Claim(**found, by=by["address"] if by is not None else None)
+        owner = await self._one(_OWNER, whose) if found["owner"] else None
+        by, hooked = (owner["by"], bool(owner["hooked"])) if owner is not None else (None, False)
+        return Claim(**found, by=by, hooked=hooked)
 
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
@@ -182,7 +185,7 @@ class Ledger:
             "the_reply": reply,
             "note": note("sent", attempt=claim.attempt, reply=reply),
         }
-        found = await self._over(_SENT, values, claim.series_id, Status.SENT, None)
+        found = await self._over(_SENT, values, claim, Status.SENT, None)
         return None if found is None else round((found["accepted_at"] - found["due_at"]).total_seconds() * 1000)
 
     async def put_off(
@@ -215,7 +218,7 @@ class Ledger:
             "the_reply": reply,
             "note": note(status, attempt=claim.attempt, reason=reason),
         }
-        return await self._over(_END, values, claim.series_id, status, reason) is not None
+        return await self._over(_END, values, claim, status, reason) is not None
 
     async def settle(self, seen: Reminder, status: Status, reason: str | None, reply: str | None = None) -> bool:
         """Settle an attempt whose worker is gone without sending again. False where somebody has taken it meanwhile."""
@@ -227,7 +230,7 @@ class Ledger:
             "the_reply": reply,
             "note": note(status, reason=reason, reply=reply),
         }
-        return await self._over(_SETTLE, values, seen.series_id, status, reason) is not None
+        return await self._over(_SETTLE, values, seen, status, reason) is not None
 
     async def look(self, id: UUID) -> tuple[Reminder, datetime] | None:
         """The row as it stands, and the database's clock; None when there is no such row. Raises StorageUnavailable."""
@@ -238,13 +241,15 @@ class Ledger:
         return Reminder(**{name: value for name, value in found.items() if name != "read_at"}), read_at
 
     async def _over(
-        self, statement: Update, values: Mapping[str, Any], series_id: UUID | None, status: Status, reason: str | None
+        self, statement: Update, values: Mapping[str, Any], seen: Claim | Reminder, status: Status, reason: str | None
     ) -> Mapping[str, Any] | None:
         """End an attempt for good, and what comes of that; None where somebody else has the reminder by now."""
-        if self._sequel is not None and (series_id is not None or status == Status.MISSED):
+        # Of a row alone nobody has asked whether a program is to be told.
+        hooked = seen.hooked if isinstance(seen, Claim) else True
+        if self._sequel is not None and (seen.series_id is not None or hooked or status == Status.MISSED):
             try:
                 async with self._database.transaction() as connection:
-                    held = await self._sequel.before(connection, series_id)
+                    held = await self._sequel.before(connection, seen.series_id)
                     found = (await connection.execute(statement, values)).mappings().one_or_none()
                     if found is not None:
                         await self._sequel.after(connection, held, values["of_id"], status, reason)
@@ -302,7 +307,7 @@ def _claim(lease_end: Any, *, marked: bool) -> Update:
     whose = row.marked_at.is_not(None) if marked else row.marked_at.is_(None)
     free = and_(row.status.in_(WAITING), row.next_at <= now())
     crashed = case((row.status == Status.SENDING, 1), else_=0)
-    columns = [row[field.name] for field in fields(Claim) if field.name not in ("claimed_at", "by")]
+    columns = [row[field.name] for field in fields(Claim) if field.name not in ("claimed_at", "by", "hooked")]
     return (
         update(reminders)
         .where(row.id == bindparam("of_id"), row.rev == bindparam("of_rev"), or_(free, and_(lapsed, whose)))
@@ -333,9 +338,12 @@ _consents: Final = cast(Table, Consent.__table__)  # type: ignore[attr-defined]
 _reader: Final = _people.alias("reader")
 _sender: Final = _people.alias("sender")
 _is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
-_BY: Final = select(_sender.c.address).where(
-    _sender.c.owner == bindparam("of_owner"), _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
-)
+_hooks: Final = cast(Table, Hook.__table__)  # type: ignore[attr-defined]
+_of_another: Final = _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
+_OWNER: Final = select(
+    case((_of_another, _sender.c.address), else_=None).label("by"),
+    exists().where(_hooks.c.owner == _sender.c.owner, _hooks.c.stopped_at.is_(None)).label("hooked"),
+).where(_sender.c.owner == bindparam("of_owner"))
 
 
 def _said(state: str) -> ColumnElement[bool]:

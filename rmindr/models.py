@@ -196,7 +196,7 @@ class Person(SQLModel, table=True):
     time_zone: str = Field("UTC", sa_column=Column(String(64), nullable=False, server_default="UTC"))
     # Whether many overdue reminders come as one mail.
     catch_up: str = Field("each", sa_column=Column(String(5), nullable=False, server_default="each"))
-    # Grows when the address of the calendar feed is to be another one.
+    # Grows when the address of the calendar feed is to be another one; odd, the feed is off.
     feed_rev: int = Field(1, sa_column=Column(Integer, nullable=False, server_default="1"))
 
 

@@ -26,6 +26,7 @@ from rmindr.models import Consent, Kind, Link, Person, Reminder, Session, Status
 from rmindr.own_mail import own_mail
 from rmindr.series import CANCELLED, series
 from rmindr.signing import Purpose, Signer
+from rmindr.webhooks.outbox import announce
 
 log = structlog.get_logger(__name__)
 
@@ -65,12 +66,13 @@ class Asked:
 
 
 class People:
-    """The people of one instance."""
+    """The people of one instance; `webhooks`, their programs are told of what is missed."""
 
-    def __init__(self, database: Database, signer: Signer, alarms: Alarms) -> None:
+    def __init__(self, database: Database, signer: Signer, alarms: Alarms, *, webhooks: bool = False) -> None:
         self._database = database
         self._signer = signer
         self._alarms = alarms
+        self._webhooks = webhooks
 
     # Known by
 
@@ -328,12 +330,15 @@ class People:
         """What waited for this answer, all or what is `wanted` of it, waits for its time now; what is past that was missed."""
         awaited = _awaited(person, by) if wanted is None else and_(_awaited(person, by), row.id.in_(wanted))
         why = "Its time had passed before it was agreed to."
-        await connection.execute(
+        missed = await connection.execute(
             update(reminders)
             .where(awaited, row.due_at <= now())
-            .values(status=Status.MISSED, reason=why, updated_at=now(), timeline=noted()),
+            .values(status=Status.MISSED, reason=why, updated_at=now(), timeline=noted())
+            .returning(row.id),
             {"note": note("missed", reason=why)},
         )
+        if self._webhooks and (ids := missed.scalars().all()):
+            await announce(connection, ids)
         found = await connection.execute(
             update(reminders)
             .where(awaited)

@@ -327,7 +327,7 @@ class Reminders:
             repeat=change.repeat,
         )
         if held is not None and change.repeat is None and (change.when is not None or change.due_at is not None):
-            asked = replace(asked, repeat=series.what_is_left(held))
+            asked = replace(asked, repeat=str(series.what_is_left(held)))
         clock = self._clock()
         if _same_time(change):
             clock = min(clock, seen.due_at - timedelta(milliseconds=1))

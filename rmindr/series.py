@@ -35,6 +35,8 @@ from rmindr.models import FINAL, WAITING, Kind, Person, Reminder, Series, Status
 from rmindr.moments import rules_in_use
 from rmindr.own_mail import own_mail
 from rmindr.recurrence import Rule, following, occurrences
+from rmindr.recurrence.days import walls
+from rmindr.webhooks.outbox import announce
 
 log = structlog.get_logger(__name__)
 
@@ -221,8 +223,9 @@ def upcoming(held: Series, clock: datetime | None = None, count: int = 5) -> lis
 class Repeating:
     """What repeats on one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sequel: Sequel | None = None) -> None:
         self._database = database
+        self._sequel = sequel or Sequel()
 
     async def find(self, id: UUID | None) -> Series | None:
         """The series; None where it is gone. Raises StorageUnavailable."""
@@ -236,17 +239,17 @@ class Repeating:
         useless = and_(row.status.in_(WAITING), row.deadline_at < now(), row.ambiguous == 0)
         async with self._database.statements() as connection:
             found = (await connection.execute(select(row.id, row.series_id).where(useless).limit(_SWEPT_AT_ONCE))).all()
-        sequel, missed = Sequel(), 0
+        missed = 0
         for id, series_id in found:
             statement = update(reminders).where(row.id == id, useless)
             ended = statement.values(
                 status=Status.MISSED, reason=USELESS, letter=None, updated_at=now(), timeline=noted()
             )
             async with self._database.transaction() as connection:
-                held = await sequel.before(connection, series_id)
+                held = await self._sequel.before(connection, series_id)
                 done = await connection.execute(ended, {"note": note("missed", reason=USELESS)})
                 if done.rowcount:
-                    await sequel.after(connection, held, id, Status.MISSED, USELESS)
+                    await self._sequel.after(connection, held, id, Status.MISSED, USELESS)
                     missed += 1
         return missed
 
@@ -288,10 +291,16 @@ def restated(held: Series, draft: Draft) -> Mapping[str, Any]:
     return values
 
 
-def what_is_left(held: Series) -> str:
+def what_is_left(held: Series) -> Rule:
     """The rule from the occurrence that stands on."""
     rule = Rule.read(held.rule)
-    return str(rule if rule.count is None else replace(rule, count=max(1, rule.count - held.made + 1)))
+    if rule.count is None:
+        return rule
+    if held.from_completion or held.next_wall is None:
+        return replace(rule, count=max(1, rule.count - held.made + 1))
+    # Those that were passed over are counted by the rule, and were never made.
+    start, wall = datetime.fromisoformat(held.start_wall), datetime.fromisoformat(held.next_wall)
+    return replace(rule, count=1 + sum(1 for _ in walls(rule, start, after=wall)))
 
 
 async def change(connection: AsyncConnection, held: Series, values: Mapping[str, Any]) -> None:
@@ -300,7 +309,10 @@ async def change(connection: AsyncConnection, held: Series, values: Mapping[str,
 
 
 class Sequel:
-    """What comes of the end of a reminder, in the transaction that writes it (ledger.py)."""
+    """What comes of the end of a reminder, in the transaction that writes it (ledger.py); `webhooks`, programs are told."""
+
+    def __init__(self, *, webhooks: bool = False) -> None:
+        self._webhooks = webhooks
 
     async def before(self, connection: AsyncConnection, series_id: UUID | None) -> Series | None:
         """Lock what must be locked before the reminder is."""
@@ -315,6 +327,8 @@ class Sequel:
             await _tell(connection, id, f"It was refused {_REFUSED_AT_MOST} times in a row, so no more of it follows.")
             return
         await follow(connection, held)
+        if self._webhooks:
+            await announce(connection, [id])
         if status == Status.MISSED:
             # Whoever wanted no mail that is late wants none that says so.
             await _tell(connection, id, reason, oneself=held is None or held.missed != "skip")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from email.utils import parseaddr
+from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -27,6 +28,7 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _REDIS: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 # What clusters tell every process about a service that is called rmindr, e.g. RMINDR_WEB_PORT_8000_TCP_ADDR.
 _SERVICE_LINK: Final = re.compile(r"RMINDR_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_HOST: Final = re.compile(r"(?!\d+(\.\d+)*$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _UNREADABLE: Final = (
     "cannot be read as a URL; in its user and password write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25"
 )
@@ -209,6 +211,13 @@ class Settings(QueueSettings):
     metrics_token: SecretStr | None = None
     """The bearer token that reads /metrics beyond loopback; without one, /metrics is not there."""
 
+    webhooks: Literal["off", "on"] = "off"
+    """Whether people may have programs told, by HTTPS, how their reminders end."""
+
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names and networks that webhooks may reach although they are not open to everybody, separated by commas, e.g.
+    `hooks.example.internal, 10.1.0.0/16`; none by default."""
+
     feed_window_hours: float = Field(24.0, gt=0, le=24 * 365)
     """How far ahead of its instant a reminder enters Redis, hours; the rest waits in the database."""
 
@@ -258,6 +267,21 @@ class Settings(QueueSettings):
             else:
                 domains.add(full.ascii_domain.casefold())
         return AllowedRecipients(frozenset(addresses), frozenset(domains))
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _read_hosts(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        entries = tuple(filter(None, (part.strip() for part in value.split(","))))
+        for entry in entries:
+            try:
+                is_known = bool(_HOST.fullmatch(entry)) or ip_network(entry) is not None
+            except ValueError:
+                is_known = False
+            if not is_known:
+                raise ValueError(f"«{entry}» is neither a name nor a network, as 10.1.0.0/16")
+        return entries
 
     @field_validator("smtp_url", mode="before")
     @classmethod

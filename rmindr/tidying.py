@@ -17,6 +17,8 @@ from rmindr.limits import buckets
 from rmindr.models import FINAL, Kind, Status
 from rmindr.people import links, people, sessions
 from rmindr.series import CANCELLED, series
+from rmindr.webhooks.outbox import WAITING as CALL_WAITS
+from rmindr.webhooks.outbox import calls
 
 log = structlog.get_logger(__name__)
 
@@ -69,5 +71,6 @@ _SWEPT: Final = (
     .where(series.c.id.in_(select(row.series_id).where(row.status == Status.UNCONFIRMED, _forgotten)))
     .values(state=CANCELLED, next_wall=None),
     delete(reminders).where(row.status == Status.UNCONFIRMED, _forgotten),
+    delete(calls).where(calls.c.state != CALL_WAITS, calls.c.created_at < _ago(_MAILS_KEPT)),
     delete(reminders).where(row.kind != Kind.REMINDER, row.status.in_(FINAL), row.updated_at < _ago(_MAILS_KEPT)),
 )

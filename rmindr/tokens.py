@@ -33,6 +33,7 @@ class Scope(StrEnum):
     READ = "reminders:read"
     WRITE = "reminders:write"
     QUEUE = "queue:admin"
+    WEBHOOKS = "webhooks:manage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,9 @@ from rmindr.series import Repeating, Sequel
 from rmindr.settings import Settings, smtp_server
 from rmindr.signing import Signer
 from rmindr.tidying import Tidying
+from rmindr.webhooks.calling import WEBHOOK, Calls
+from rmindr.webhooks.places import Reach
+from rmindr.webhooks.post import Caller
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +40,8 @@ EMAIL: Final = "email"
 # A dyno is killed 30 s after SIGTERM. What is in hand may end by itself for this long; then what is not marked is given
 # back, what is gets its last words (Policy.last_words, 20 s), and the goodbyes have the rest.
 GRACE: Final = timedelta(seconds=5)
+# Few: a program that hangs holds one for five seconds, and mails have slots of their own.
+_CALLS_AT_ONCE: Final = 5
 _LARGEST_REV: Final = 2**31 - 1
 
 
@@ -71,8 +76,9 @@ async def work(
         facts = Facts(database)
         outage = MailOutage(transport.probe, facts, scaled(30))
         policy = _policy(settings)
+        sequel = Sequel(webhooks=settings.webhooks == "on")
         delivery = Delivery(
-            Ledger(database, policy.lease, Sequel()),
+            Ledger(database, policy.lease, sequel),
             transport,
             Letters(
                 name=name,
@@ -85,12 +91,13 @@ async def work(
             outage,
             checkpoint=checkpoint,
         )
-        repeating = Repeating(database)
+        repeating = Repeating(database, sequel)
         feeder = Feeder(
             database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [repeating.sweep, repeating.miss]
         )
         tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
+        calling = _calling(settings, database, queue)
         EventLog().listen_to(queue)
         outage.on_pause = lambda: queue.worker.pause(EMAIL) if queue.worker else None
         outage.on_resume = lambda: queue.worker.resume(EMAIL) if queue.worker else None
@@ -105,6 +112,8 @@ async def work(
                 for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
             aides.append(group.create_task(replan_at_start(database)))
+            if calling is not None:
+                aides.append(group.create_task(calling.run(scaled(5))))
             log.info("worker started")
             try:
                 await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(30))
@@ -126,6 +135,28 @@ def _handler(delivery: Delivery) -> Callable[[Job, Context], Any]:
         return outcome.result
 
     return send_email
+
+
+def _calling(settings: Settings, database: Database, queue: Queue) -> Calls | None:
+    """Who makes the calls, where there are any; each is a job of the queue that holds up no mail."""
+    if settings.webhooks == "off":
+        return None
+    caller = Caller(Reach.of(settings.webhook_hosts))
+    calls = Calls(database, queue, caller, scale=settings.timing_scale)
+
+    async def call(job: Job, _: Context) -> dict[str, Any]:
+        return await calls.make(_id(job.data))
+
+    queue.process(WEBHOOK, call, concurrency=_CALLS_AT_ONCE)
+    return calls
+
+
+def _id(data: Any) -> UUID:
+    """Which call a job is for. Raises Abandon where it is for none."""
+    try:
+        return UUID(data["id"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Abandon("this is no job of a call") from None
 
 
 def _revision(data: Any) -> tuple[UUID, int]:

@@ -13,10 +13,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import insert, select
 
+from rmindr.afterwards import Afterwards
+from rmindr.alarms import Alarms
 from rmindr.database import Database, now
+from rmindr.gate import Asker, OpenGate
 from rmindr.ledger import reminders, row
 from rmindr.models import Reminder, Status, new_id
 from rmindr.moments import rules_in_use
+from rmindr.queue import Queue
+from rmindr.reminders import Eyes, Reminders
 from rmindr.replanning import replan_all
 from tests.deliveries import a_person, a_reminder, everything, notices, stored, story
 from tests.servers import Valkey
@@ -84,6 +89,20 @@ async def test_each_owner_is_told_once_of_all_that_moved(database: Database) -> 
         "«The train» moved back by 1 hour: 09:00 on 1 July 2027 in Asuncion is now UTC−3.",
     ]
     assert (len(told["ben@example.org"]), told["ben@example.org"][-1]) == (22, "And 5 more.")
+
+
+async def test_what_was_put_off_is_not_taken_back_to_the_clock_that_was_meant_before(
+    database: Database, live_queue: Queue
+) -> None:
+    alarms, gate = Alarms(live_queue, timedelta(hours=24)), OpenGate()
+    acts = Afterwards(database, alarms, gate, Reminders(database, alarms, gate), lambda: NOW)
+    reminder = await planned(database)
+
+    _, put_off = await acts.again(reminder.id, BEFORE + 5 * HOUR, Eyes(everything=True), Asker())
+    listed = await replanned(database)
+
+    assert listed == []
+    assert (await stored(database, reminder.id)).due_at == put_off.due_at == BEFORE + 5 * HOUR
 
 
 async def test_what_was_meant_as_an_instant_or_has_ended_is_not_touched(database: Database) -> None:

@@ -25,7 +25,7 @@ from rmindr.ledger import Ledger, reminders, row
 from rmindr.models import Reminder, Series, Status
 from rmindr.queue import Queue
 from rmindr.reminders import Eyes, Reminders
-from rmindr.series import Repeating, Sequel, after, series
+from rmindr.series import Repeating, Sequel, after, series, what_is_left
 from tests.deliveries import LEASE, a_person, alter, notices, stored, story
 
 PARIS: Final = ZoneInfo("Europe/Paris")
@@ -471,3 +471,17 @@ async def test_two_rows_of_one_occurrence_cannot_be(database: Database, books: R
     with pytest.raises(IntegrityError):
         async with database.statements() as connection:
             await connection.execute(insert(reminders).values(**again))
+
+
+@pytest.mark.parametrize(
+    ("rule", "stands", "left"),
+    [
+        ("FREQ=DAILY;COUNT=10", "2027-01-05T09:00:00", "FREQ=DAILY;COUNT=6"),
+        ("FREQ=WEEKLY;BYDAY=FR,SA;COUNT=4", "2027-01-08T09:00:00", "FREQ=WEEKLY;BYDAY=FR,SA;COUNT=2"),
+        ("FREQ=DAILY", "2027-01-05T09:00:00", "FREQ=DAILY"),
+    ],
+)
+def test_of_a_count_is_left_what_is_to_come_though_some_were_passed_over(rule: str, stands: str, left: str) -> None:
+    held = Series(rule=rule, start_wall="2027-01-01T09:00:00", next_wall=stands, made=2)
+
+    assert str(what_is_left(held)) == left

@@ -106,6 +106,11 @@ def login(server: SmtpServer) -> tuple[str | None, str | None]:
         ("RMINDR_MAIL_FROM", "R <a@example..org>", "«a@example..org» is not an address: "),
         ("RMINDR_BOUNCE_ADDRESS", "bounces", "«bounces» is not an address: "),
         ("RMINDR_ALLOWED_RECIPIENTS", "me@example.org, exa mple", "«exa mple» is neither an address nor a domain: "),
+        ("RMINDR_WEBHOOKS", "yes", "must be 'off' or 'on'"),
+        ("RMINDR_WEBHOOK_HOSTS", "hooks.internal, exa mple", "«exa mple» is neither a name nor a network, as 10.1.0.0/16"),
+        ("RMINDR_WEBHOOK_HOSTS", "10.0.0.1/8", "«10.0.0.1/8» is neither a name nor a network, as 10.1.0.0/16"),
+        ("RMINDR_WEBHOOK_HOSTS", "10.1", "«10.1» is neither a name nor a network, as 10.1.0.0/16"),
+        ("RMINDR_WEBHOOK_HOSTS", "https://hooks.internal", "«https://hooks.internal» is neither a name nor"),
         ("DATABASE_URL", "mysql://localhost/name", "must begin with postgres:// or sqlite://"),
         ("DATABASE_URL", "rmindr.db", "must begin with postgres:// or sqlite://"),
         ("DATABASE_URL", "postgres://localhost:five/name", "cannot be read as a URL; "),
@@ -517,3 +522,13 @@ def test_any_value_makes_settings_or_a_sentence_about_its_own_variable(name: str
     told_as = {"SMTP_URL": "RMINDR_SMTP_URL", "HEROKU_APP_DEFAULT_DOMAIN_NAME": "RMINDR_PUBLIC_URL"}.get(name, name)
     assert set(said) <= {told_as}
     assert all(each and not each.startswith("Input should") for each in said.values())
+
+
+def test_webhooks_are_off_and_reach_nothing_inside_until_somebody_says_so() -> None:
+    found, told = (
+        loaded(),
+        loaded(RMINDR_WEBHOOKS="on", RMINDR_WEBHOOK_HOSTS=" hooks.internal ,10.1.0.0/16,, fd00::/8, ::1"),
+    )
+
+    assert (found.webhooks, found.webhook_hosts) == ("off", ())
+    assert (told.webhooks, told.webhook_hosts) == ("on", ("hooks.internal", "10.1.0.0/16", "fd00::/8", "::1"))

@@ -18,6 +18,7 @@ from rmindr import __version__
 from rmindr.afterwards import Afterwards
 from rmindr.alarms import Alarms
 from rmindr.database import Database
+from rmindr.feeds import Feeds
 from rmindr.gate import OpenGate, PeopleGate
 from rmindr.leaving import Leaving
 from rmindr.limits import Limits
@@ -33,6 +34,7 @@ from rmindr.tokens import Tokens
 from rmindr.web import (
     api,
     appearance,
+    calendar,
     doors,
     health,
     inbox,
@@ -43,6 +45,7 @@ from rmindr.web import (
     queue_acts,
     queue_api,
     queue_ui,
+    webhooks,
 )
 from rmindr.web.access import Operators
 from rmindr.web.guards import (
@@ -58,6 +61,8 @@ from rmindr.web.live import Live
 from rmindr.web.problems import answer_errors
 from rmindr.web.templating import templates
 from rmindr.web.visitors import Visitors
+from rmindr.webhooks.keeping import Webhooks
+from rmindr.webhooks.places import Reach
 
 # For those who look after the queue; a POST waits less long for it (reminders.py).
 _QUEUE_PATIENCE: Final = timedelta(seconds=3)
@@ -94,7 +99,7 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     local = settings.access == "open"
-    public_url = settings.public_url or f"http://localhost:{settings.port}"
+    public_url = _public_url(settings)
     https = public_url.startswith("https:")
     app.state.metrics_token = settings.metrics_token
     app.state.metrics_open = local
@@ -113,11 +118,14 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     )
     kue = queue_api.create_api(app.state.operators)
     of_queue = (queue_ui.router, queue_acts.router)
-    own = (appearance.router, doors.router, letter.router, one_reminder.router, my_reminders.router)
+    own = (appearance.router, doors.router, letter.router, one_reminder.router, my_reminders.router, calendar.router)
+    called = (webhooks.programs, webhooks.router) if settings.webhooks == "on" else ()
     for router in (
+        calendar.programs,
         api.router,
         pages.router,
         *own,
+        *called,
         health.router,
         *of_queue,
         *([inbox.router] if mails is not None else []),
@@ -138,13 +146,18 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     return app
 
 
+def _public_url(settings: Settings) -> str:
+    """Where people find the pages."""
+    return settings.public_url or f"http://localhost:{settings.port}"
+
+
 def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue) -> None:
     """What the routes speak to."""
     https = (settings.public_url or "").startswith("https:")
     alarms = Alarms(queue, timedelta(hours=settings.feed_window_hours))
     # Without a key nothing of ours is signed, and no link of another instance is read.
     signer = Signer(settings.secret_keys or [secrets.token_urlsafe(32)])
-    people = People(database, signer, alarms)
+    people = People(database, signer, alarms, webhooks=settings.webhooks == "on")
     counted = Limits(database, (settings.secret_keys or [""])[-1])
     local = settings.access == "open"
     gate = OpenGate() if local else PeopleGate(people, counted, settings.recipients.allow)
@@ -155,6 +168,9 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
     app.state.reminders = books = Reminders(database, alarms, gate)
     app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
     app.state.leaving = Leaving(database)
+    reach = Reach.of(settings.webhook_hosts)
+    app.state.webhooks = Webhooks(database, reach) if settings.webhooks == "on" else None
+    app.state.feeds = Feeds(database, signer, app.state.lists, _public_url(settings))
     app.state.visitors = Visitors(
         None if local else people,
         app.state.tokens,

@@ -16,6 +16,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from rmindr import times
 from rmindr.errors import InvalidDraft
+from rmindr.feeds import Feeds
 from rmindr.leaving import Leaving
 from rmindr.lists import Lists, Place, Shelf
 from rmindr.models import Person, Reminder
@@ -27,6 +28,8 @@ from rmindr.web.bodies import pressed
 from rmindr.web.parts import Folk
 from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage, Visitor, visitors_of
+from rmindr.webhooks.keeping import Webhooks
+from rmindr.webhooks.outbox import Event
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,6 +38,16 @@ _LONGEST_QUERY: Final = 200
 _SCOPES: Final[Mapping[Scope, str]] = {
     Scope.READ: "see reminders",
     Scope.WRITE: "make, change and cancel reminders",
+    Scope.WEBHOOKS: "make and end webhooks",
+}
+_WITHOUT_WEBHOOKS: Final[Mapping[Scope, str]] = {
+    scope: words for scope, words in _SCOPES.items() if scope is not Scope.WEBHOOKS
+}
+_EVENTS: Final[Mapping[Event, str]] = {
+    Event.SENT: "was sent",
+    Event.FAILED: "could not be sent",
+    Event.MISSED: "was missed",
+    Event.UNCERTAIN: "may have been sent",
 }
 
 
@@ -89,7 +102,7 @@ async def mine(
 @router.get("/account")
 async def account(request: Request, me: Me, tokens: TheTokens) -> Response:
     """Who is signed in, their tokens, their data."""
-    return await _account_page(request, me, tokens)
+    return await account_page(request, me, tokens)
 
 
 @router.post("/account", dependencies=_OURS)
@@ -102,7 +115,7 @@ async def change_account(request: Request, me: Me, tokens: TheTokens, folk: Folk
         if fields.get("mail") == "start":
             await folk.unblock(me.id)
     except times.BadTime as complaint:
-        return await _account_page(request, me, tokens, problems={"time_zone": str(complaint).rstrip(".")})
+        return await account_page(request, me, tokens, problems={"time_zone": str(complaint).rstrip(".")})
     return RedirectResponse("/account", 303)
 
 
@@ -110,12 +123,12 @@ async def change_account(request: Request, me: Me, tokens: TheTokens, folk: Folk
 async def make_token(request: Request, me: Me, tokens: TheTokens) -> Response:
     """A new token, shown this once."""
     fields = await pressed(request)
-    scopes = [scope for scope in _SCOPES if fields.get(scope)]
+    scopes = [scope for scope in _scopes(request) if fields.get(scope)]
     try:
         token, secret = await tokens.make(me, fields.get("name", ""), scopes)
     except InvalidDraft as error:
-        return await _account_page(request, me, tokens, problems=error.problems, named=fields.get("name", ""))
-    return page(request, "token.html", token=token, secret=secret, scopes=_SCOPES)
+        return await account_page(request, me, tokens, problems=error.problems, named=fields.get("name", ""))
+    return page(request, "token.html", token=token, secret=secret, scopes=_scopes(request))
 
 
 @router.post("/account/tokens/{id}/revoke", dependencies=_OURS)
@@ -141,7 +154,7 @@ async def delete(request: Request, me: Me, tokens: TheTokens) -> Response:
     fields = await pressed(request)
     if fields.get("sure") != "yes":
         problems = {"sure": "must be ticked: nothing of it comes back"}
-        return await _account_page(request, me, tokens, problems=problems)
+        return await account_page(request, me, tokens, problems=problems)
     leaving: Leaving = request.app.state.leaving
     gone = await leaving.forget(me)
     count = f"{gone.reminders} reminder{'' if gone.reminders == 1 else 's'}"
@@ -152,11 +165,34 @@ async def delete(request: Request, me: Me, tokens: TheTokens) -> Response:
     return answer
 
 
-async def _account_page(
-    request: Request, me: Person, tokens: Tokens, *, problems: Mapping[str, str] | None = None, named: str = ""
+async def account_page(
+    request: Request,
+    me: Person,
+    tokens: Tokens,
+    *,
+    problems: Mapping[str, str] | None = None,
+    named: str = "",
+    url: str = "",
 ) -> Response:
-    context = {"person": me, "tokens": await tokens.of(me), "scopes": _SCOPES, "named": named}
+    """The account's page, with what is wrong with what was typed on it."""
+    feeds: Feeds = request.app.state.feeds
+    webhooks: Webhooks | None = request.app.state.webhooks
+    context = {
+        "person": me,
+        "tokens": await tokens.of(me),
+        "scopes": _scopes(request),
+        "named": named,
+        "feed": feeds.address(me),
+        "webhooks": None if webhooks is None else await webhooks.of(me),
+        "events": _EVENTS,
+        "url": url,
+    }
     return page(request, "account.html", code=422 if problems else 200, problems=problems or {}, **context)
+
+
+def _scopes(request: Request) -> Mapping[Scope, str]:
+    """What a token may be for; webhooks only where there are any."""
+    return _SCOPES if request.app.state.webhooks is not None else _WITHOUT_WEBHOOKS
 
 
 async def _all_of(lists: Lists, eyes: Eyes) -> AsyncIterator[str]:

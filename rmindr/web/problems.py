@@ -21,6 +21,7 @@ from starlette.types import Scope
 from rmindr.errors import (
     BadToken,
     InvalidDraft,
+    InvalidWebhook,
     KeyReused,
     ReminderNotFound,
     RmindrError,
@@ -65,6 +66,7 @@ _BY_STATUS: Final = {status: title for title, (status, _) in reversed(list(PROBL
 # An error, and its title: a new error gets a row.
 _TABLE: Final[Mapping[type[RmindrError], str]] = {
     InvalidDraft: "Not a reminder yet",
+    InvalidWebhook: "Not understood",
     ReminderNotFound: "Not found",
     TooLate: "Too late",
     KeyReused: "Idempotency-Key used before",

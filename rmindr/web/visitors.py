@@ -145,7 +145,9 @@ async def _by_cookie(request: Request) -> Visitor:
     return await visitors_of(request).by_cookie(request)
 
 
-def _by_token(scope: Scope, *, required: bool) -> Callable[..., Coroutine[Any, Any, Visitor]]:
+def by_token(scope: Scope, *, required: bool) -> Callable[..., Coroutine[Any, Any, Visitor]]:
+    """Whoever shows a token for this, as a dependency."""
+
     async def find(
         request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
     ) -> Visitor:
@@ -157,6 +159,6 @@ def _by_token(scope: Scope, *, required: bool) -> Callable[..., Coroutine[Any, A
 
 # Whoever looks at a page; a program that reads, or changes; and one that may also be nobody.
 AtPage = Annotated[Visitor, Depends(_by_cookie)]
-Reading = Annotated[Visitor, Depends(_by_token(Scope.READ, required=True))]
-Writing = Annotated[Visitor, Depends(_by_token(Scope.WRITE, required=True))]
-Scheduling = Annotated[Visitor, Depends(_by_token(Scope.WRITE, required=False))]
+Reading = Annotated[Visitor, Depends(by_token(Scope.READ, required=True))]
+Writing = Annotated[Visitor, Depends(by_token(Scope.WRITE, required=True))]
+Scheduling = Annotated[Visitor, Depends(by_token(Scope.WRITE, required=False))]

@@ -61,7 +61,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
         async with Sink() as sink:
             stack = Stack(database, valkey, sink, {"RMINDR_ACCESS": "confirmed", "RMINDR_SECRET_KEY": KEY})
             # Each visitor comes from a place of their own, or they would share its limits.
-            stack.settings["RMINDR_TRUSTED_PROXIES"] = "1"
+            stack.settings |= {"RMINDR_TRUSTED_PROXIES": "1", "RMINDR_WEBHOOKS": "on"}
             stack.settings["RMINDR_PUBLIC_URL"] = f"http://localhost:{stack.port}"
             async with stack.web(), stack.worker():
                 yield Town(f"http://localhost:{stack.port}", sink)
@@ -189,6 +189,28 @@ async def test_a_link_signs_another_browser_in_and_a_token_is_made_and_ended(
         await expect(page).to_have_title("Sign in · rmindr")
 
 
+@in_every_way
+async def test_a_calendar_gets_an_address_another_and_none(visit: Visit, town: Town, way: dict[str, Any]) -> None:
+    to = a_name("flo")
+    async with visit(**a_place(town), **way) as visitor:
+        await enter(visitor, town, to)
+        page, feed = visitor.page, visitor.page.locator("#feed")
+        await visitor.go("/account")
+        await page.get_by_role("button", name="Make the address").click()
+        first = await feed.inner_text()
+        answers = [(await page.request.get(first)).status]
+        await page.get_by_role("button", name="Make a new address").click()
+        await expect(feed).not_to_have_text(first)
+        second = await feed.inner_text()
+        answers += [(await page.request.get(each)).status for each in (first, second)]
+        await page.get_by_role("button", name="Switch it off").click()
+        await expect(feed).to_have_count(0)
+        answers.append((await page.request.get(second)).status)
+
+    assert first.startswith(f"{town.url}/calendar/")
+    assert answers == [200, 404, 200, 404]
+
+
 # For everybody
 
 
@@ -263,6 +285,15 @@ async def test_every_page_of_a_person_is_for_everybody(visit: Visit, town: Town,
         await visitor.go("/account")
         await visitor.page.get_by_role("button", name="Make a token").click()
         await look(visitor.page, "the account, refused")
+        await visitor.page.get_by_label("Its address").fill(
+            "https://hooks.example.org/" + "a-long-path-without-a-space" * 5
+        )
+        await visitor.page.get_by_role("button", name="Make a webhook").click()
+        await look(visitor.page, "a new webhook")
+        await visitor.page.get_by_role("link", name="I have it").click()
+        await visitor.page.get_by_role("button", name="Make the address").click()
+        await expect(visitor.page.locator("#feed")).to_contain_text("/calendar/")
+        await look(visitor.page, "the account, with a feed and a webhook")
         for name in STATES:
             await other_states(nobody, town, name)
             await look(nobody.page, name)

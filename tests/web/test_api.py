@@ -425,6 +425,7 @@ async def test_the_description_tells_every_answer_as_it_is(site: Site) -> None:
             "503",
         ],
         "DELETE /api/reminders/{id}": ["200", "401", "403", "404", "409", "422", "503"],
+        "GET /api/reminders/{id}.ics": ["200", "401", "403", "404", "503"],
         "GET /api/reminders/{id}/series": ["200", "401", "403", "404", "503"],
     }
     for methods in described["paths"].values():
