@@ -14,11 +14,11 @@ from uuid import UUID
 import structlog
 
 from rmindr import __version__
+from rmindr.catch_up import CatchUp
 from rmindr.database import Database
 from rmindr.delivery import Delivery, Policy, Witness
 from rmindr.facts import Facts
 from rmindr.feeder import Feeder, Pace
-from rmindr.ledger import Ledger
 from rmindr.mail.letters import Letters
 from rmindr.mail.links import MailLinks
 from rmindr.mail.smtp import Patience, Transport
@@ -71,8 +71,9 @@ async def work(
         facts = Facts(database)
         outage = MailOutage(transport.probe, facts, scaled(30))
         policy = _policy(settings)
+        ledger = CatchUp(database, policy.lease, Sequel())
         delivery = Delivery(
-            Ledger(database, policy.lease, Sequel()),
+            ledger,
             transport,
             Letters(
                 name=name,
@@ -86,9 +87,8 @@ async def work(
             checkpoint=checkpoint,
         )
         repeating = Repeating(database)
-        feeder = Feeder(
-            database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [repeating.sweep, repeating.miss]
-        )
+        besides = [repeating.sweep, repeating.miss, ledger.repair]
+        feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings), besides)
         tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         EventLog().listen_to(queue)
@@ -149,6 +149,7 @@ def _policy(settings: Settings) -> Policy:
         ambiguous_wait=settings.scaled(settings.ambiguous_wait_seconds),
         on_ambiguous=settings.on_ambiguous,
         outage_wait=settings.scaled(30),
+        catch_up_after=settings.scaled(600),
         time_scale=settings.timing_scale,
     )
 
