@@ -169,71 +169,63 @@ async def test_what_is_hardly_late_carries_nothing(database: Database, scene: Sc
     assert await statuses(database, late) == [Status.SCHEDULED] * 3
 
 
-@pytest.mark.parametrize(
-    ("standing", "values"),
-    [
-        pytest.param("due", {"recipient": "eve@example.org"}, id="to-somebody-else"),
-        pytest.param("due", {"owner": "somebody"}, id="set-by-somebody-else"),
-        pytest.param("due", {"due_at": -9 * MINUTE}, id="not-that-late"),
-        pytest.param("due", {"deadline_at": -MINUTE}, id="of-no-use-any-more"),
-        pytest.param("due", {"kind": "notice", "about": "{}"}, id="a-mail-of-our-own"),
-        pytest.param("due", {"about": "alone"}, id="refused-with-others"),
-        pytest.param("due", {"crashes": 2}, id="has-cost-two-workers"),
-        pytest.param("lapsed", {"crashes": 1}, id="has-just-cost-its-second"),
-        pytest.param("due again", {"letter": b"x", "ambiguous": 1}, id="may-have-left"),
-        pytest.param("marked", {}, id="is-leaving"),
-        pytest.param("marked and lapsed", {}, id="was-leaving"),
-        pytest.param("held", {"carried_by": UUID(int=7), "lease_until": None}, id="goes-with-another"),
-        *(
-            pytest.param(standing, {}, id=standing)
-            for standing in ("unconfirmed", "sent", "failed", "cancelled", "missed", "uncertain")
-        ),
-    ],
-)
-async def test_nothing_else_is_mixed_in_or_touched(
-    database: Database, scene: Scene, sink: Sink, ada: str, standing: str, values: dict[str, Any]
-) -> None:
+# What is not late, or not hers alone, or not to be said with others; and what has come to an end.
+OTHERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "to somebody else": ("due", {"recipient": "eve@example.org"}),
+    "set by somebody else": ("due", {"owner": "somebody"}),
+    "not that late": ("due", {"due_at": -9 * MINUTE}),
+    "of no use any more": ("due", {"deadline_at": -MINUTE}),
+    "a mail of our own": ("due", {"kind": "notice", "about": "{}"}),
+    "refused with others": ("due", {"about": "alone"}),
+    "has cost two workers": ("due", {"crashes": 2}),
+    "has just cost its second": ("lapsed", {"crashes": 1}),
+    "may have left": ("due again", {"letter": b"x", "ambiguous": 1}),
+    "is leaving": ("marked", {}),
+    "was leaving": ("marked and lapsed", {}),
+    "goes with another": ("held", {"carried_by": UUID(int=7), "lease_until": None}),
+    **{end: (end, {}) for end in ("unconfirmed", "sent", "failed", "cancelled", "missed", "uncertain")},
+}
+# Where it can stand and go with another; how many attempts and crashes it counts then.
+GOING: Final[dict[str, tuple[str, dict[str, Any], int, int]]] = {
+    "waits for the mail server": ("put off", {}, 2, 0),
+    "claimed by another worker": ("held", {}, 1, 0),
+    "claimed by one that was lost": ("lapsed", {}, 2, 1),
+    "written otherwise": ("due", {"recipient": "Ada@Example.org"}, 1, 0),
+    "of use still": ("due", {"deadline_at": HOUR}, 1, 0),
+}
+
+
+async def test_nothing_else_is_mixed_in_or_touched(database: Database, scene: Scene, sink: Sink, ada: str) -> None:
     late = await overdue(database, ada)
-    given = {"owner": ada, "recipient": HERS, "message": "Remember 9.", "due_at": -HOUR} | values
-    other = await a_reminder(database, standing, **given)
-    before = await everything(database, other.id)
+    before = {}
+    for name, (standing, values) in OTHERS.items():
+        given = {"owner": ada, "recipient": HERS, "message": "Remember 9.", "due_at": -HOUR} | values
+        other = await a_reminder(database, standing, **given)
+        before[name, other.id] = await everything(database, other.id)
 
     await deliver(scene, late[0])
 
     assert [said_in(mail) for mail in sink.mails] == [[0, 1, 2]]
-    assert await everything(database, other.id) == before
+    for (name, id), was in before.items():
+        assert await everything(database, id) == was, name
 
 
-@pytest.mark.parametrize(
-    ("standing", "values", "attempt", "crashes"),
-    [
-        pytest.param("put off", {}, 2, 0, id="waits-for-the-mail-server"),
-        pytest.param("held", {}, 1, 0, id="claimed-by-another-worker"),
-        pytest.param("lapsed", {}, 2, 1, id="claimed-by-one-that-was-lost"),
-        pytest.param("due", {"recipient": "Ada@Example.org"}, 1, 0, id="written-otherwise"),
-        pytest.param("due", {"deadline_at": HOUR}, 1, 0, id="of-use-still"),
-    ],
-)
 async def test_what_has_not_left_goes_with_it_wherever_it_stands(
-    database: Database,
-    scene: Scene,
-    sink: Sink,
-    ada: str,
-    standing: str,
-    values: dict[str, Any],
-    attempt: int,
-    crashes: int,
+    database: Database, scene: Scene, sink: Sink, ada: str
 ) -> None:
     (late,) = await overdue(database, ada, 1)
-    given = {"owner": ada, "recipient": HERS, "message": "Remember 9.", "due_at": -MINUTE - TEN_MINUTES} | values
-    other = await a_reminder(database, standing, **given)
+    others = {}
+    for number, (name, (standing, values, _, _)) in enumerate(GOING.items(), 1):
+        given = {"owner": ada, "recipient": HERS, "message": f"Remember {number}."} | values
+        others[name] = await a_reminder(database, standing, due_at=number * MINUTE - HOUR, **given)
 
     await deliver(scene, late)
 
-    found = await stored(database, other.id)
-    assert [said_in(mail) for mail in sink.mails] == [[0, 9]]
-    assert (found.status, found.attempt, found.crashes) == (Status.SENT, attempt, crashes)
-    assert found.fence > other.fence
+    assert [said_in(mail) for mail in sink.mails] == [list(range(len(GOING) + 1))]
+    for name, other in others.items():
+        found = await stored(database, other.id)
+        assert (found.status, found.attempt, found.crashes) == (Status.SENT, *GOING[name][2:]), name
+        assert found.fence > other.fence, name
 
 
 async def test_what_is_found_too_late_to_be_sent_at_all_goes_with_nothing(
@@ -786,37 +778,36 @@ async def test_without_the_database_at_the_mark_no_body_leaves_and_it_was_no_att
 # What is carried by nothing
 
 
-@pytest.mark.parametrize(
-    ("carrier", "values", "marked", "end"),
-    [
-        pytest.param("sent", {}, False, Status.SCHEDULED, id="has-left-without-it"),
-        pytest.param("due", {}, False, Status.SCHEDULED, id="was-given-back"),
-        pytest.param("cancelled", {}, True, Status.UNCERTAIN, id="was-cancelled-when-in-doubt"),
-        pytest.param("held", {}, True, Status.UNCERTAIN, id="was-changed-when-in-doubt-and-is-sent-anew"),
-        pytest.param("held", {}, False, Status.SENDING, id="is-under-way"),
-        pytest.param("lapsed", {}, False, Status.SENDING, id="is-lost-and-will-be-taken-again"),
-        pytest.param("marked", {}, True, Status.SENDING, id="is-leaving"),
-        pytest.param("put off", {"letter": b"x", "ambiguous": 1}, True, Status.SENDING, id="is-in-doubt"),
-    ],
-)
-async def test_what_is_carried_by_nothing_that_carries_it_is_freed(
-    database: Database, scene: Scene, ada: str, carrier: str, values: dict[str, Any], marked: bool, end: Status
-) -> None:
-    its_carrier = await a_reminder(database, carrier, **values)
-    (stray,) = await overdue(
-        database, ada, 1, status=Status.SENDING, fence=1, attempt=1, queued_rev=1, carried_by=its_carrier.id,
-        marked_at=-MINUTE if marked else None,
-    )  # fmt: skip
-    before = await everything(database, its_carrier.id)
+# Where its carrier stands, whether it is marked itself, and how it is found then.
+CARRIERS: Final[dict[str, tuple[str, dict[str, Any], bool, Status]]] = {
+    "has left without it": ("sent", {}, False, Status.SCHEDULED),
+    "was given back": ("due", {}, False, Status.SCHEDULED),
+    "was cancelled when in doubt": ("cancelled", {}, True, Status.UNCERTAIN),
+    "was changed when in doubt, and is sent anew": ("held", {}, True, Status.UNCERTAIN),
+    "is under way": ("held", {}, False, Status.SENDING),
+    "is lost, and will be taken again": ("lapsed", {}, False, Status.SENDING),
+    "is leaving": ("marked", {}, True, Status.SENDING),
+    "is in doubt": ("put off", {"letter": b"x", "ambiguous": 1}, True, Status.SENDING),
+}
+
+
+async def test_what_is_carried_by_nothing_that_carries_it_is_freed(database: Database, scene: Scene, ada: str) -> None:
+    strays = {}
+    for name, (standing, values, marked, _) in CARRIERS.items():
+        carrier = await a_reminder(database, standing, **values)
+        (strays[name],) = await overdue(
+            database, ada, 1, status=Status.SENDING, fence=1, attempt=1, queued_rev=1, carried_by=carrier.id,
+            marked_at=-MINUTE if marked else None,
+        )  # fmt: skip
 
     count = await scene.ledger.repair()
 
-    found = await stored(database, stray.id)
-    assert count == (end != Status.SENDING)
-    assert found.status == end
-    assert (found.carried_by is None) == (end != Status.SENDING)
-    assert (found.queued_rev is None) == (end == Status.SCHEDULED)
-    assert await everything(database, its_carrier.id) == before
+    assert count == 4
+    for name, stray in strays.items():
+        found, end = await stored(database, stray.id), CARRIERS[name][3]
+        assert found.status == end, name
+        assert (found.carried_by is None) == (end != Status.SENDING), name
+        assert (found.queued_rev is None) == (end == Status.SCHEDULED), name
 
 
 async def test_what_is_carried_by_what_was_deleted_is_freed(database: Database, scene: Scene, ada: str) -> None:
