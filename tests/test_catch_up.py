@@ -297,6 +297,19 @@ async def test_whoever_had_claimed_what_another_carries_can_mark_it_no_more(
     assert (await stored(database, other.id)).carried_by == carrier.id
 
 
+async def test_what_carries_others_is_not_carried_itself(
+    database: Database, scene: Scene, sink: Sink, ada: str
+) -> None:
+    late = await overdue(database, ada, 2)
+    claim = await gathered(scene.ledger, late[0])
+    (later,) = await overdue(database, ada, 1, message="Remember 9.")
+
+    await deliver(scene, later)
+
+    assert [said_in(mail) for mail in sink.mails] == [[9]]
+    assert await scene.ledger.mark(claim, b"x")
+
+
 async def test_the_alarm_of_what_is_carried_finds_nothing_to_do(
     database: Database, scene: Scene, sink: Sink, ada: str
 ) -> None:
@@ -377,6 +390,22 @@ async def test_where_the_carrier_is_cancelled_before_the_mark_the_others_go_with
 
     assert [(each.status, each.attempt, each.queued_rev) for each in freed] == [(Status.SCHEDULED, 0, None)] * 2
     assert [said_in(mail) for mail in sink.mails] == [[1, 2]]
+
+
+async def test_where_the_carrier_is_cancelled_and_its_address_refused_the_others_are_free_at_once(
+    database: Database, live_queue: Queue, scene: Scene, sink: Sink, ada: str
+) -> None:
+    late = await overdue(database, ada)
+    books = Everybody(database, live_queue)
+
+    async def meanwhile(_: Session) -> str:
+        await books.cancel(late[0].id)
+        return "550 5.1.1 no such user"
+
+    sink.replies["RCPT"] = meanwhile
+    await deliver(scene, late[0])
+
+    assert await statuses(database, late) == [Status.CANCELLED, Status.SCHEDULED, Status.SCHEDULED]
 
 
 @pytest.mark.parametrize("change", ["edit", "cancel"])
@@ -641,9 +670,11 @@ async def test_a_resend_that_fails_leaves_together_what_may_have_left_together(
 
     sink.replies[phase] = reply
     await deliver_all(scene, database, late[:1])
+    others = (await statuses(database, late))[1:]
     del sink.replies[phase]
     await deliver_all(scene, database, late)
 
+    assert others == [Status.SENDING if end == Status.SENT else end] * 2
     assert await statuses(database, late) == [end] * 3
     assert len({mail.data for mail in sink.mails}) == 1
 
@@ -673,10 +704,11 @@ async def test_what_has_cost_two_workers_together_goes_one_by_one(
         await gathered(scene.ledger, late[0])
         await alter(database, late[0].id, **LAPSED)
 
-    await deliver_all(scene, database, late)
+    innocent = await overdue(database, ada, 2, message="Remember 9.")
+    await deliver_all(scene, database, [*late, *innocent])
 
     found = await now_of(database, late)
-    assert [said_in(mail) for mail in sink.mails] == [[0], [1], [2]]
+    assert [said_in(mail) for mail in sink.mails] == [[0], [1], [2], [9, 9]]
     assert {(each.status, each.crashes) for each in found} == {(Status.SENT, 2)}
 
 
