@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
+import traceback
 
 from rich.console import Console
 from rich.table import Table
@@ -27,11 +29,18 @@ def main() -> None:
     )
     for column in ("what", "here", "beside, in the same run", "here ÷ beside", "goal"):
         table.add_column(column)
+    failed = False
     for name, module in _ALL.items():
         if not wish.only or name in wish.only:
-            for row in asyncio.run(module.measure(quick=wish.quick)):
+            try:
+                rows = asyncio.run(module.measure(quick=wish.quick))
+            except Exception:  # the other measurements are worth their minutes all the same
+                traceback.print_exc()
+                rows, failed = [(name, "failed: see above", "", "")], True
+            for row in rows:
                 table.add_row(*row)
     Console(width=180).print(table)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

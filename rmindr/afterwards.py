@@ -4,20 +4,21 @@ Each act is one statement that judges by itself whether it may happen, as an edi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, or_, update
+from sqlalchemy import ColumnElement, and_, case, false, or_, update
 
 from rmindr import series, times
 from rmindr.alarms import Alarms
-from rmindr.database import Database, now
+from rmindr.database import Database, from_ms, now, to_ms
 from rmindr.errors import InvalidDraft, ReminderNotFound, TooLate
 from rmindr.gate import Asker, Gate
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import Reminder, Status
+from rmindr.models import WAITING, Reminder, Status
 from rmindr.reminders import CHANGEABLE, REVISED, Eyes, Reminders, one
 
 # What came to an end by itself may begin again; what a person cancelled is taken back by `restore`.
@@ -26,6 +27,29 @@ _UNSENT: Final = and_(row.status.in_((Status.FAILED, Status.MISSED, Status.UNCER
 _WAITS: Final = and_(CHANGEABLE, row.status != Status.UNCONFIRMED)
 # Who has not agreed has not agreed to another time either.
 _AGAIN: Final = case((row.status == Status.UNCONFIRMED, Status.UNCONFIRMED), else_=Status.SCHEDULED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What a reminder was before it was put off, so that this can be taken back: all that a row has of it, but for a done
+    or a cancel, which are not put off."""
+
+    status: Status
+    due_at: datetime
+    accepted_at: datetime | None
+    done_at: datetime | None
+
+    def facts(self) -> Sequence[str]:
+        """As a link keeps it."""
+        moments = (self.due_at, self.accepted_at, self.done_at)
+        return (self.status, *("" if at is None else str(to_ms(at)) for at in moments))
+
+    @classmethod
+    def read(cls, facts: Sequence[str]) -> Before:
+        """What `facts` said. Raises ValueError."""
+        status, due_at, *others = facts
+        accepted_at, done_at = (from_ms(int(ms)) if ms else None for ms in others)
+        return cls(status=Status(status), due_at=from_ms(int(due_at)), accepted_at=accepted_at, done_at=done_at)
 
 
 class Afterwards:
@@ -68,8 +92,8 @@ class Afterwards:
         await self._alarms.forget(seen)
         return changed
 
-    async def again(self, id: UUID, until: datetime, eyes: Eyes, asker: Asker) -> Reminder:
-        """Once more, then; or, where it has not left yet, only then.
+    async def again(self, id: UUID, until: datetime, eyes: Eyes, asker: Asker) -> tuple[Before, Reminder]:
+        """Once more, then; or, where it has not left yet, only then. Answers what it was, too: see `as_before`.
 
         Raises InvalidDraft where that is no time to come, ReminderNotFound, TooLate, TooMany, StorageUnavailable."""
         if not self._clock() < until < self._clock() + times.HORIZON:
@@ -80,7 +104,32 @@ class Afterwards:
         """Without waiting for its time; or, where it was not sent, once more.
 
         Raises ReminderNotFound, TooLate, TooMany, StorageUnavailable."""
-        return await self._plan(id, self._clock(), eyes, asker, or_(_WAITS, _UNSENT), "now")
+        _, changed = await self._plan(id, self._clock(), eyes, asker, or_(_WAITS, _UNSENT), "now")
+        return changed
+
+    async def as_before(self, id: UUID, rev: int, before: Before, eyes: Eyes) -> Reminder:
+        """Take it back that it was put off, if nothing happened since that revision; what waited must be to come still.
+
+        Raises ReminderNotFound, TooLate, StorageUnavailable."""
+        waits = before.status in (Status.UNCONFIRMED, *WAITING)
+        to_come = before.due_at > self._clock() if waits else True
+        mine = and_(CHANGEABLE, row.rev == rev) if to_come else false()
+        values = {
+            **REVISED,
+            "status": _AGAIN if waits else before.status,
+            "due_at": before.due_at,
+            "next_at": before.due_at,
+            "accepted_at": before.accepted_at,
+            "done_at": before.done_at,
+        }
+        seen = await self._books.find(id, eyes)
+        statement = update(reminders).where(mine).values(**values)
+        if (changed := await self._do(statement, id, eyes, {"note": note("restored")})) is None:
+            raise await self._refusal(id, eyes)
+        await self._alarms.forget(seen)
+        if waits:
+            await self._alarms.set(changed)
+        return changed
 
     async def restore(self, id: UUID, rev: int, eyes: Eyes) -> Reminder:
         """Take a cancel back, or a «done», if nothing happened since that revision, and its time is to come.
@@ -100,19 +149,28 @@ class Afterwards:
 
     async def _plan(
         self, id: UUID, at: datetime, eyes: Eyes, asker: Asker, may: ColumnElement[bool], event: str
-    ) -> Reminder:
+    ) -> tuple[Before, Reminder]:
         seen = await self._books.find(id, eyes)
         values = {**REVISED, "status": _AGAIN, "due_at": at, "next_at": at, "done_at": None}
         values |= {"accepted_at": None, "smtp_reply": None}
-        statement = update(reminders).where(row.id == id, eyes.sees, may).values(**values).returning(*row)
-        async with self._database.transaction() as connection:
-            await self._gate.count(connection, asker)
-            changed = one(await connection.execute(statement, {"note": note(event)}))
-        if changed is None:
-            raise await self._refusal(id, eyes)
+        while True:
+            as_seen = and_(row.rev == seen.rev, row.status == seen.status)
+            statement = update(reminders).where(row.id == id, eyes.sees, as_seen, may).values(**values).returning(*row)
+            async with self._database.transaction() as connection:
+                await self._gate.count(connection, asker)
+                changed = one(await connection.execute(statement, {"note": note(event)}))
+            if changed is not None:
+                break
+            current = await self._books.find(id, eyes)
+            if (current.rev, current.status) == (seen.rev, seen.status):
+                raise TooLate(current.status)
+            seen = current
         await self._alarms.forget(seen)
         await self._alarms.set(changed)
-        return changed
+        before = Before(
+            status=Status(seen.status), due_at=seen.due_at, accepted_at=seen.accepted_at, done_at=seen.done_at
+        )
+        return before, changed
 
     async def _do(self, statement: Any, id: UUID, eyes: Eyes, facts: dict[str, Any]) -> Reminder | None:
         mine = statement.where(row.id == id, eyes.sees).returning(*row)

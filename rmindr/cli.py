@@ -1,4 +1,4 @@
-"""The words a person types: dev, web, worker, migrate, remind, replan, queue.
+"""The words a person types: dev, web, worker, migrate, remind, replan, doctor, queue.
 
 What a word needs is imported when it is typed: a look at the queue must not wait for the web tier and the database's tools.
 """
@@ -127,6 +127,18 @@ def replan() -> None:
     from rmindr import remind_command
 
     _run(remind_command.replan(_settings()))
+
+
+@app.command()
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each finding.")] = False,
+    name_server: Annotated[str | None, typer.Option(help="Which to ask for DNS records, e.g. 9.9.9.9.")] = None,
+) -> None:
+    """Look for what is wrong with this instance. Changes nothing; ends with 1 where something is, else with 0."""
+    from rmindr.doctor import report
+
+    _run(report.tell(as_json=as_json, name_server=name_server))
 
 
 @app.command()

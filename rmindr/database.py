@@ -33,7 +33,8 @@ from sqlalchemy.types import TypeDecorator
 from rmindr.errors import StorageUnavailable
 
 # A plan with 20 connections carries two web processes and a worker, twice over while a deploy replaces them (3 · 3 · 2).
-_POOL: Final = {"pool_size": 3, "max_overflow": 0, "pool_timeout": 3.0, "pool_recycle": 1800}
+POOL_SIZE: Final = 3
+_POOL: Final = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": 3.0, "pool_recycle": 1800}
 _IDLE_CHECK_S: Final = 20.0
 # Longer than any statement here takes; shorter than a person waits for an answer.
 _PATIENCE_S: Final = 4.0
@@ -53,12 +54,17 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | int | None, dialect: object) -> int | None:
         """datetime → ms; plain integers are durations and pass."""
         if isinstance(value, datetime):
-            return (value - _EPOCH) // timedelta(milliseconds=1)
+            return to_ms(value)
         return value
 
     def process_result_value(self, value: int | None, dialect: object) -> datetime | None:
         """ms → datetime."""
         return None if value is None else from_ms(value)
+
+
+def to_ms(moment: datetime) -> int:
+    """The whole milliseconds from the epoch to this aware instant."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def from_ms(ms: int) -> datetime:

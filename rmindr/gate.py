@@ -23,6 +23,8 @@ from rmindr.people import People, consents
 
 _PENDING_AT_MOST: Final = 100
 _UNCONFIRMED_AT_MOST: Final = 3
+# Whoever was reported so often asks nobody any more, and is not told.
+_REPORTS_AT_MOST: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class PeopleGate:
         if agreed and recipient.blocked_at is None:
             return Admission(owner=owner, status=Status.SCHEDULED)
         mail = None
-        if state is None:
+        if state is None and sender.reports < _REPORTS_AT_MOST:
             await self._limits.take(
                 (limits.ASKED_OF_MAILBOX, counted_as(recipient.address)),
                 (limits.ASKED_OF_DOMAIN, counted_as(recipient.address).rpartition("@")[2]),

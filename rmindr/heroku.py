@@ -40,9 +40,14 @@ def redis_url(url: str) -> str:
     """Heroku's Redis has a certificate that it signed itself: for its hosts, and for no others, it is not verified."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in query and _STORE.search(parts.hostname or ""):
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in query and is_store(parts.hostname or ""):
         return urlunsplit(parts._replace(query=urlencode({**query, "ssl_cert_reqs": "none"})))
     return url
+
+
+def is_store(host: str) -> bool:
+    """Whether this is a store of Heroku's, whose certificate nobody has signed."""
+    return _STORE.search(host) is not None
 
 
 def database_url(url: str) -> str:

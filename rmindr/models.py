@@ -191,6 +191,8 @@ class Person(SQLModel, table=True):
     # How often, and when last, it was asked whether the address is theirs.
     asked_at: datetime | None = Field(None, sa_column=Column(Instant))
     asked_times: int = Field(0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    # How many of those whom this person wanted to remind called that abuse.
+    reports: int = Field(0, sa_column=Column(Integer, nullable=False, server_default="0"))
     time_zone: str = Field("UTC", sa_column=Column(String(64), nullable=False, server_default="UTC"))
     # Whether many overdue reminders come as one mail.
     catch_up: str = Field("each", sa_column=Column(String(5), nullable=False, server_default="each"))

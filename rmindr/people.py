@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +26,8 @@ from rmindr.models import Consent, Kind, Link, Person, Reminder, Session, Status
 from rmindr.own_mail import own_mail
 from rmindr.series import CANCELLED, series
 from rmindr.signing import Purpose, Signer
+
+log = structlog.get_logger(__name__)
 
 people: Final = cast(Table, Person.__table__)  # type: ignore[attr-defined]
 sessions: Final = cast(Table, Session.__table__)  # type: ignore[attr-defined]
@@ -204,8 +207,9 @@ class People:
         for reminder in freed:
             await self._alarms.set(reminder)
 
-    async def decide(self, token: str, *, agreed: bool) -> Asked:
+    async def decide(self, token: str, *, agreed: bool, reported: bool = False) -> Asked:
         """May the other person remind this one? What waited for a yes is scheduled; a no is for ever, and says so to nobody.
+        Whoever is `reported` too often asks nobody any more (gate.py).
 
         Raises BadToken, StorageUnavailable."""
         asked = await self.asked(Purpose.AGREE, token)
@@ -215,9 +219,14 @@ class People:
             await self._use(connection, Purpose.AGREE, token)
             await connection.execute(
                 update(consents)
-                .where(consents.c.sender_id == asked.by.id, consents.c.recipient_id == asked.person.id)
+                .where(_between(asked.by.id, asked.person.id))
                 .values(state="agreed" if agreed else "refused", decided_at=now())
             )
+            if reported and not agreed:
+                await connection.execute(
+                    update(people).where(_person.id == asked.by.id).values(reports=_person.reports + 1)
+                )
+                log.warning("reported", person=str(asked.by.id), reports=asked.by.reports + 1)
             if agreed:
                 # Whoever could press this button reads the mail there.
                 await self._note_confirmed(connection, asked.person.id)
@@ -259,9 +268,12 @@ class People:
         """Whoever set this reminder; None where that is nobody known. Raises StorageUnavailable."""
         return await self._one(select(*_person).join(reminders, row.owner == _person.owner).where(row.id == reminder))
 
-    async def refuse(self, sender: Person, recipient: Person) -> None:
-        """No more reminders from this sender to this recipient. Raises StorageUnavailable."""
-        async with self._database.statements() as connection:
+    async def refuse(self, sender: Person, recipient: Person) -> str:
+        """No more reminders from this sender to this recipient. Answers what was agreed before, for `as_agreed`; empty where
+        nothing was. Raises StorageUnavailable."""
+        async with self._database.transaction() as connection:
+            found = await connection.execute(select(consents.c.state).where(_between(sender.id, recipient.id)))
+            before = found.scalar_one_or_none()
             refusal = self._database.insert(consents).values(
                 sender_id=sender.id, recipient_id=recipient.id, state="refused", asked_at=now(), decided_at=now()
             )
@@ -271,6 +283,14 @@ class People:
                     set_={"state": "refused", "decided_at": now()},
                 )
             )
+        return str(before or "")
+
+    async def as_agreed(self, sender: UUID, recipient: UUID, before: str) -> None:
+        """Take a `refuse` back. Raises StorageUnavailable."""
+        refused = and_(_between(sender, recipient), consents.c.state == "refused")
+        taken_back = update(consents).where(refused).values(state=before) if before else delete(consents).where(refused)
+        async with self._database.statements() as connection:
+            await connection.execute(taken_back)
 
     async def _enter(self, connection: AsyncConnection, purpose: Purpose, token: str) -> SignedIn:
         secret = secrets.token_urlsafe(32)
@@ -377,6 +397,10 @@ def until(purpose: Purpose, clock: datetime) -> datetime:
 
 def _usable(purpose: Purpose, id: UUID) -> Any:
     return and_(links.c.id == id, links.c.purpose == purpose, links.c.used_at.is_(None), links.c.expires_at > now())
+
+
+def _between(sender: UUID, recipient: UUID) -> Any:
+    return and_(consents.c.sender_id == sender, consents.c.recipient_id == recipient)
 
 
 def _awaited(person: Person, by: Person | None) -> Any:

@@ -252,6 +252,33 @@ class Reminders:
             await self._alarms.forget(Reminder(**{**each, "rev": each["rev"] - 1}))
         return await self.find(id, eyes)
 
+    async def standing(self, id: UUID) -> UUID | None:
+        """Of this reminder, or of what repeats with it, the one that is to come; None where none is. Raises
+        StorageUnavailable."""
+        its = select(row.series_id).where(row.id == id).scalar_subquery()
+        together = or_(row.id == id, row.series_id == its)
+        to_come = select(row.id).where(together, row.kind == Kind.REMINDER, CHANGEABLE).order_by(row.due_at).limit(1)
+        async with self._database.statements() as connection:
+            return (await connection.execute(to_come)).scalar_one_or_none()
+
+    async def resume(self, id: UUID, rev: int, eyes: Eyes) -> Reminder:
+        """Take a `stop` back: it stands again, and so do all that follow, if nothing happened to it since that revision.
+
+        Raises ReminderNotFound, TooLate, StorageUnavailable."""
+        seen = await self.find(id, eyes)
+        mine = and_(row.id == id, eyes.sees, row.rev == rev, row.status == Status.CANCELLED, row.due_at > now())
+        values = {**REVISED, "status": Status.SCHEDULED, "next_at": row.due_at}
+        async with self._database.transaction() as connection:
+            held = await series.hold(connection, seen.series_id) if seen.series_id is not None else None
+            statement = update(reminders).where(mine).values(**values).returning(*row)
+            resumed = one(await connection.execute(statement, {"note": note("restored")}))
+            if resumed is not None and held is not None and held.state == series.CANCELLED:
+                await series.change(connection, held, {"state": series.ACTIVE, "next_wall": resumed.occurrence})
+        if resumed is None:
+            raise TooLate(seen.status)
+        await self._alarms.set(resumed)
+        return resumed
+
     async def series_of(self, reminder: Reminder) -> Series | None:
         """What it is an occurrence of; None where it is of nothing. Raises StorageUnavailable."""
         if reminder.series_id is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,13 +18,17 @@ from rmindr.clocks import Moved, replan
 from rmindr.database import Database, now
 from rmindr.errors import StorageUnavailable
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import WAITING, Reminder, Status
+from rmindr.models import WAITING, Kind, Person, Reminder, Status
 from rmindr.moments import rules_in_use
+from rmindr.own_mail import own_mail
+from rmindr.series import people
 
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 100
 _AGAIN_S: Final = 5.0
+_TOLD_AT_MOST: Final = 20
+_WHY: Final = "Clocks are set by new rules somewhere, and reminders keep to the clock that you meant:"
 # What has not been tried yet. What is tried again was due by the rules of then.
 _MOVABLE: Final = (Status.UNCONFIRMED, Status.SCHEDULED)
 
@@ -35,6 +39,8 @@ class Replanned:
 
     id: UUID
     moved: Moved
+    owner: str
+    subject: str
 
     def __str__(self) -> str:
         """E.g. `0198…: moved by 1 hour: 09:00 on 1 July 2027 in Asuncion is now UTC−3`."""
@@ -55,6 +61,7 @@ async def replan_all(database: Database) -> AsyncIterator[Replanned]:
             # In the order in which whoever else changes many rows takes them (ledger.py).
             found.sort(key=lambda each: str(each.id))
             replanned = [each for seen in found if (each := await _replan(connection, seen, version)) is not None]
+            await _tell(connection, replanned)
         for each in replanned:
             yield each
         if len(found) < _BATCH:
@@ -80,7 +87,20 @@ async def _replan(connection: AsyncConnection, seen: Reminder, version: str) -> 
     }
     statement = unchanged.where(row.status == seen.status).values(**values)
     changed = await connection.execute(statement, {"note": note("moved", reason=str(moved))})
-    return Replanned(seen.id, moved) if changed.rowcount else None
+    return Replanned(seen.id, moved, seen.owner, seen.subject) if changed.rowcount else None
+
+
+async def _tell(connection: AsyncConnection, replanned: Sequence[Replanned]) -> None:
+    """One mail to each owner of what has moved, in the transaction that moves it."""
+    moved: dict[str, list[str]] = {}
+    for each in replanned:
+        moved.setdefault(each.owner, []).append(f"«{each.subject}» {each.moved}.")
+    owners = and_(people.c.owner.in_(moved), people.c.confirmed_at.is_not(None), people.c.blocked_at.is_(None))
+    for found in (await connection.execute(select(*people.c).where(owners))).mappings().all():
+        person = Person(**found)
+        told = moved[person.owner]
+        rest = [f"And {len(told) - _TOLD_AT_MOST} more."] if len(told) > _TOLD_AT_MOST else []
+        await own_mail(connection, Kind.NOTICE, person, {"told": [_WHY, *told[:_TOLD_AT_MOST], *rest]})
 
 
 def _moved(seen: Reminder) -> Moved | None:

@@ -4,7 +4,9 @@ Migrations only ever add, because the release before goes on running on the new 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from rmindr.errors import MigrationFailed
@@ -43,8 +46,53 @@ def migrate(url: str) -> None:
         finally:
             engine.dispose()
     except (DBAPIError, OSError) as error:
-        why = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
-        raise MigrationFailed(f"The database could not be brought up to date: {why}") from error
+        raise MigrationFailed(f"The database could not be brought up to date: {_why(error)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a database stands: which revisions of this release it lacks, and which it has of a later one."""
+
+    missing: Sequence[str]
+    later: Sequence[str]
+
+
+def standing(url: str) -> Standing:
+    """Where this database stands; nothing is changed. Raises MigrationFailed where it cannot be asked."""
+    parsed = make_url(url)
+    there = parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
+    try:
+        # A file that is not there would be made by looking at it.
+        at = _heads(_engine(url)) if there else set()
+    except (DBAPIError, OSError) as error:
+        raise MigrationFailed(f"The database could not be asked: {_why(error)}") from error
+    scripts = ScriptDirectory.from_config(_config())
+    known = [script.revision for script in scripts.walk_revisions()]
+    applied = {
+        each.revision for head in at & set(known) for each in scripts.iterate_revisions(head, "base", inclusive=True)
+    }
+    return Standing(
+        missing=[each for each in reversed(known) if each not in applied] if not at - set(known) else [],
+        later=sorted(at - set(known)),
+    )
+
+
+def _heads(engine: Engine) -> set[str]:
+    try:
+        with engine.connect() as connection:
+            return set(MigrationContext.configure(connection).get_current_heads())
+    finally:
+        engine.dispose()
+
+
+def _why(error: DBAPIError | OSError) -> str:
+    return str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("rmindr") / "migrations").replace("%", "%%"))
+    return config
 
 
 def _engine(url: str) -> Engine:
@@ -75,8 +123,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(files("rmindr") / "migrations").replace("%", "%%"))
+    config = _config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     later = set(MigrationContext.configure(connection).get_current_heads()) - known
     if later:

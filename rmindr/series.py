@@ -22,7 +22,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Table, and_, func, insert, or_, select, update
+from sqlalchemy import Table, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -49,6 +49,8 @@ CANCELLED: Final = "cancelled"
 # Of what was missed for years, these many are looked at to find the last; a day apart they are a century.
 _MOST_MISSED: Final = 40_000
 _SWEPT_AT_ONCE: Final = 200
+# What is refused for good so often in a row will be refused again.
+_REFUSED_AT_MOST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,26 +309,43 @@ class Sequel:
     async def after(
         self, connection: AsyncConnection, held: Series | None, id: UUID, status: Status, reason: str | None
     ) -> None:
-        """It has ended so: the next one stands, and whoever set it for another is told where it was missed."""
+        """It has ended so: the next one stands, and whoever set it is told where it was missed."""
+        if held is not None and status == Status.FAILED and await _is_refused(connection, held):
+            await change(connection, held, {"state": ENDED, "next_wall": None})
+            await _tell(connection, id, f"It was refused {_REFUSED_AT_MOST} times in a row, so no more of it follows.")
+            return
         await follow(connection, held)
         if status == Status.MISSED:
-            await _tell(connection, id, reason)
+            # Whoever wanted no mail that is late wants none that says so.
+            await _tell(connection, id, reason, oneself=held is None or held.missed != "skip")
 
 
-async def _tell(connection: AsyncConnection, id: UUID, reason: str | None) -> None:
-    """Mail the owner of a missed reminder, where that is not who would have read it."""
+async def _is_refused(connection: AsyncConnection, held: Series) -> bool:
+    """Whether the last few occurrences were refused for good, one after the other."""
+    last = select(row.status).where(row.series_id == held.id, row.status.in_(FINAL)).order_by(row.occurrence.desc())
+    found = (await connection.execute(last.limit(_REFUSED_AT_MOST))).scalars().all()
+    return list(found) == [Status.FAILED] * _REFUSED_AT_MOST
+
+
+async def _tell(connection: AsyncConnection, id: UUID, reason: str | None, *, oneself: bool = True) -> None:
+    """Tell the owner by mail of a reminder that was not sent; where it was to them, only if `oneself`."""
     found = await connection.execute(
-        select(*_people, row.subject.label("missed_subject"), row.due_at, row.time_zone.label("its_zone"))
+        select(
+            *_people, row.recipient, row.subject.label("missed_subject"), row.due_at, row.time_zone.label("its_zone")
+        )
         .join_from(people, reminders, _people.owner == row.owner)
-        .where(row.id == id, _people.mailbox != func.lower(row.recipient))
-        .where(_people.confirmed_at.is_not(None), _people.blocked_at.is_(None))
+        .where(row.id == id, _people.confirmed_at.is_not(None), _people.blocked_at.is_(None))
     )
     owner = found.mappings().one_or_none()
     if owner is None:
         return
     person = Person(**{column.name: owner[column.name] for column in _people})
+    to_another = owner["recipient"].lower() != person.mailbox
+    if not (to_another or oneself):
+        return
     when = times.in_words(owner["due_at"], ZoneInfo(owner["its_zone"]))
-    told = [f"Not sent: «{owner['missed_subject']}», which you set for another for {when}.", reason or ""]
+    another = " for another" if to_another else ""
+    told = [f"Not sent: «{owner['missed_subject']}», which you set{another} for {when}.", reason or ""]
     await own_mail(connection, Kind.NOTICE, person, {"told": [each for each in told if each]})
 
 

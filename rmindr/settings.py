@@ -196,9 +196,15 @@ class Settings(QueueSettings):
     trusted_proxies: int | None = Field(None, ge=0, le=10)
     """How many proxies stand before the web tier and append to X-Forwarded-For; by default 1 on Heroku, else none."""
 
+    dkim_selector: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,63}$")
+    """By which name the mail service publishes the key that signs our mails, e.g. `s1`; only `rmindr doctor` looks for it."""
+
     admin_token: SecretStr | None = None
     """At least 32 characters that open the queue's API and dashboard beyond loopback, as a bearer's token or as the password of
-    any name; without one, /queue is not there."""
+    any name; without one, and without `RMINDR_ADMINS`, /queue is not there."""
+
+    admins: Annotated[frozenset[str], NoDecode] = frozenset()
+    """Addresses, separated by commas, whose people see and steer the queue when they are signed in."""
 
     metrics_token: SecretStr | None = None
     """The bearer token that reads /metrics beyond loopback; without one, /metrics is not there."""
@@ -264,6 +270,18 @@ class Settings(QueueSettings):
         if value is not None and min(map(len, value.get_secret_value().split()), default=0) < 32:
             raise ValueError("must have at least 32 characters; make one with `openssl rand -base64 48`")
         return value
+
+    @field_validator("admins", mode="before")
+    @classmethod
+    def _known_by(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        entries = filter(None, map(str.strip, value.split(",")))
+        try:
+            found = [validate_email(entry, check_deliverability=False) for entry in entries]
+        except EmailNotValidError as error:
+            raise ValueError(f"must be addresses, separated by commas: {error}") from None
+        return frozenset((each.ascii_email or each.normalized).casefold() for each in found)
 
     @field_validator("admin_token")
     @classmethod

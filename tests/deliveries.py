@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -20,8 +21,9 @@ from rmindr.facts import Facts
 from rmindr.ledger import Claim, reminders, row
 from rmindr.mail.letters import Letters
 from rmindr.mail.smtp import Patience, Transport
-from rmindr.models import Reminder, Status, new_id
+from rmindr.models import Kind, Reminder, Status, new_id
 from rmindr.outage import MailOutage
+from rmindr.people import people
 from rmindr.queue import Queue
 from rmindr.settings import SmtpServer
 from tests.servers import Postgres
@@ -222,3 +224,23 @@ async def delivering(
     finally:
         tending.cancel()
         await asyncio.wait([tending])
+
+
+async def a_person(database: Database, address: str, **values: Any) -> str:
+    """Somebody who has confirmed their address: their id as it stands in their reminders."""
+    id = new_id()
+    given = {"confirmed_at": now(), "time_zone": "Europe/Paris"} | values
+    async with database.statements() as connection:
+        await connection.execute(
+            insert(people).values(
+                id=id, owner=id.hex, address=address, mailbox=address.lower(), created_at=now(), **given
+            )
+        )
+    return id.hex
+
+
+async def notices(database: Database) -> list[tuple[str, list[str]]]:
+    """To whom what was told."""
+    async with database.statements() as connection:
+        found = await connection.execute(select(row.recipient, row.about).where(row.kind == Kind.NOTICE))
+        return [(to, json.loads(about)["told"]) for to, about in found.all()]

@@ -31,6 +31,7 @@ from tests.deliveries import (
     Away,
     Peephole,
     Scene,
+    a_person,
     a_reminder,
     alter,
     delivering,
@@ -43,7 +44,6 @@ from tests.queue.scenery import PATIENCE_S, eventually
 from tests.servers import Valkey
 from tests.sink import Drop, Mail, Session, Sink
 from tests.stack import Stack
-from tests.test_deadline import a_person
 from tests.test_feeder import a_feeder, has_alarm
 from tests.test_series import daily, of_series
 

@@ -57,7 +57,17 @@ def test_without_a_word_it_shows_them_all_each_with_a_whole_sentence(tmp_path: P
 
     help = "\n".join(ended.said + ended.complained)
     words = re.findall(r"^  ([a-z]+)  +(.+)$", help.partition("Commands:")[2], re.MULTILINE)
-    assert [word for word, _ in words] == ["dev", "web", "worker", "migrate", "remind", "replan", "version", "queue"]
+    assert [word for word, _ in words] == [
+        "dev",
+        "web",
+        "worker",
+        "migrate",
+        "remind",
+        "replan",
+        "doctor",
+        "version",
+        "queue",
+    ]
     assert all(sentence.endswith(".") and not sentence.endswith("...") for _, sentence in words)
 
 

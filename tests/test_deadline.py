@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import insert, select, update
 
 from rmindr.database import Database, now
 from rmindr.ledger import USELESS, Ledger, reminders, row
-from rmindr.models import Kind, Reminder, Status, new_id
-from rmindr.people import people
+from rmindr.models import Reminder, Status, new_id
 from rmindr.queue import Queue
 from rmindr.series import Repeating, Sequel, series
-from tests.deliveries import LEASE, MINUTE, Peephole, a_reminder, alter, delivering, stored, story
+from tests.deliveries import LEASE, MINUTE, Peephole, a_person, a_reminder, alter, delivering, notices, stored, story
 from tests.sink import Sink
-
-
-async def a_person(database: Database, address: str, **values: Any) -> str:
-    """Somebody who has confirmed their address: their id as it stands in their reminders."""
-    id = new_id()
-    given = {"confirmed_at": now(), "time_zone": "Europe/Paris"} | values
-    async with database.statements() as connection:
-        await connection.execute(
-            insert(people).values(
-                id=id, owner=id.hex, address=address, mailbox=address.lower(), created_at=now(), **given
-            )
-        )
-    return id.hex
-
-
-async def notices(database: Database) -> list[tuple[str, list[str]]]:
-    """To whom what was told."""
-    async with database.statements() as connection:
-        found = await connection.execute(select(row.recipient, row.about).where(row.kind == Kind.NOTICE))
-        return [(to, json.loads(about)["told"]) for to, about in found.all()]
 
 
 async def test_what_is_found_after_its_deadline_is_not_sent(database: Database, live_queue: Queue, sink: Sink) -> None:
@@ -117,7 +94,6 @@ async def test_whoever_set_it_for_another_is_told_once(database: Database) -> No
     await a_person(database, "ben@example.org")
     given = {"owner": ada, "deadline_at": -timedelta(seconds=1), "time_zone": "Europe/Paris"}
     to_ben = await a_reminder(database, recipient="Ben@example.org", subject="The train", **given)
-    await a_reminder(database, recipient="Ada@example.org", **given)
 
     await Repeating(database).miss()
     await Repeating(database).miss()
@@ -127,6 +103,19 @@ async def test_whoever_set_it_for_another_is_told_once(database: Database) -> No
     assert told[0].startswith("Not sent: «The train», which you set for another for ")
     assert told[1] == USELESS
     assert (await stored(database, to_ben.id)).status == Status.MISSED
+
+
+async def test_whoever_set_it_for_themselves_is_told_as_well(database: Database) -> None:
+    ada = await a_person(database, "ada@example.org")
+    await a_reminder(
+        database, owner=ada, recipient="Ada@example.org", subject="The train", deadline_at=-timedelta(seconds=1)
+    )
+
+    await Repeating(database).miss()
+
+    ((to, told),) = await notices(database)
+    assert to == "ada@example.org"
+    assert told[0].startswith("Not sent: «The train», which you set for ")
 
 
 async def test_whoever_has_stopped_all_mail_is_told_nothing(database: Database) -> None:

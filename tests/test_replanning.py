@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import insert, select
 
-from rmindr.database import Database
+from rmindr.database import Database, now
 from rmindr.ledger import reminders, row
 from rmindr.models import Reminder, Status, new_id
 from rmindr.moments import rules_in_use
 from rmindr.replanning import replan_all
-from tests.deliveries import a_reminder, everything, stored, story
+from tests.deliveries import a_person, a_reminder, everything, notices, stored, story
 from tests.servers import Valkey
 from tests.sink import Sink
 from tests.stack import Stack
@@ -64,6 +64,26 @@ async def test_what_was_meant_by_the_clock_moves_with_it_and_is_listed(database:
     assert (found.rev, found.queued_rev, found.zone_rules) == (2, None, rules_in_use())
     assert (story(found), found.events[0]["reason"]) == (["moved"], how)
     assert await replanned(database) == []
+
+
+async def test_each_owner_is_told_once_of_all_that_moved(database: Database) -> None:
+    ada, ben = await a_person(database, "ada@example.org"), await a_person(database, "ben@example.org")
+    for subject in ("Call mum", "The train"):
+        await planned(database, owner=ada, subject=subject)
+    for number in range(25):
+        await planned(database, owner=ben, subject=f"No. {number}")
+    await planned(database, owner=await a_person(database, "eve@example.org", blocked_at=now()))
+
+    assert len(await replanned(database)) == 28
+    assert await replanned(database) == []
+
+    told = dict(await notices(database))
+    assert set(told) == {"ada@example.org", "ben@example.org"}
+    assert sorted(told["ada@example.org"][1:]) == [
+        "«Call mum» moved back by 1 hour: 09:00 on 1 July 2027 in Asuncion is now UTC−3.",
+        "«The train» moved back by 1 hour: 09:00 on 1 July 2027 in Asuncion is now UTC−3.",
+    ]
+    assert (len(told["ben@example.org"]), told["ben@example.org"][-1]) == (22, "And 5 more.")
 
 
 async def test_what_was_meant_as_an_instant_or_has_ended_is_not_touched(database: Database) -> None:

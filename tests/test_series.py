@@ -26,7 +26,7 @@ from rmindr.models import Reminder, Series, Status
 from rmindr.queue import Queue
 from rmindr.reminders import Eyes, Reminders
 from rmindr.series import Repeating, Sequel, after, series
-from tests.deliveries import LEASE, alter, stored, story
+from tests.deliveries import LEASE, a_person, alter, notices, stored, story
 
 PARIS: Final = ZoneInfo("Europe/Paris")
 EVERYTHING: Final = Eyes(everything=True)
@@ -154,6 +154,32 @@ async def test_as_one_ends_otherwise_the_next_stands_as_well(
 
     first, second = await of_series(database, made.series_id)
     assert (first.status, second.status) == (status, Status.SCHEDULED)
+
+
+async def test_what_is_refused_three_times_in_a_row_ends_and_its_owner_is_told(
+    database: Database, books: Reminders, ledger: Ledger
+) -> None:
+    ada = await a_person(database, "ada@example.org")
+    made = await daily(books)
+    await set_series(database, made.series_id, owner=ada)
+
+    for refused in (True, True, False, True, True, True):
+        standing = (await of_series(database, made.series_id))[-1]
+        await alter(database, standing.id, owner=ada, due_at=-MINUTE, next_at=-MINUTE)
+        claim = await ledger.claim(standing.id, standing.rev, "here")
+        assert claim is not None
+        if refused:
+            assert await ledger.end(claim, Status.FAILED, "There is no such mailbox.", "550 5.1.1 unknown")
+        else:
+            assert await ledger.mark(claim, b"x")
+            assert await ledger.sent(claim, "250 ok", timedelta(0)) is not None
+
+    held = await the_series(database, made.series_id)
+    assert (held.state, held.next_wall) == ("ended", None)
+    assert len(await of_series(database, made.series_id)) == 6
+    ((to, told),) = await notices(database)
+    assert to == "ada@example.org"
+    assert told[1] == "It was refused 3 times in a row, so no more of it follows."
 
 
 async def test_an_end_that_is_refused_is_followed_by_nothing(

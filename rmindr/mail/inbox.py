@@ -15,6 +15,7 @@ from email.message import EmailMessage
 from functools import cached_property
 from pathlib import Path
 
+from rmindr.mail.lint import Check, lint
 from rmindr.models import new_id
 
 
@@ -55,6 +56,17 @@ class StoredMail:
     def headers(self) -> list[tuple[str, str]]:
         """The headers as they came, in their order."""
         return [(name, _readable(str(value))) for name, value in self._message.raw_items()]
+
+    @cached_property
+    def checks(self) -> Sequence[Check]:
+        """What was looked for in it, without the lines of the envelope."""
+        letter = self.data.split(b"\r\n", 2)[2]
+        return lint(self.sender, self.recipient, letter)
+
+    @property
+    def faults(self) -> int:
+        """How many of its checks found something."""
+        return sum(check.wrong is not None for check in self.checks)
 
     @property
     def text(self) -> str:

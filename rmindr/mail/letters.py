@@ -124,6 +124,8 @@ class Letters:
             "Date": format_datetime(contents.leaves_at.replace(microsecond=0)),
             "From": self._from,
             "To": contents.recipient,
+            # Whoever answers means the person who set it.
+            **({"Reply-To": contents.by} if contents.by is not None and _ADDRESS.fullmatch(contents.by) else {}),
             "Subject": _unstructured(_subject(contents)),
             "Message-ID": message_id,
             "Auto-Submitted": "auto-generated",

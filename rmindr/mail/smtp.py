@@ -120,9 +120,16 @@ class Transport:
 
     async def probe(self) -> None:
         """Connect, verify and log in, as a letter would, without one. Raises Undelivered."""
+        await self.offers()
+
+    async def offers(self) -> dict[str, str]:
+        """What the server says of itself once it is connected, verified and logged in to, e.g. {"size": "10240000"}. Raises
+        Undelivered."""
         async with self._seats, _deadline(self._patience.before_body, Phase.CONNECT):
             connection = await self._connected()
+        offered = dict(connection.client.esmtp_extensions)
         await connection.say_goodbye()
+        return offered
 
     async def tend(self) -> None:
         """Say goodbye on idle connections, until cancelled; then on all."""

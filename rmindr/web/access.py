@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import hmac
 from base64 import b64decode
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -15,6 +16,8 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from rmindr.errors import StorageUnavailable
+
 _OURS: Final = frozenset({"same-origin", "none"})
 # A browser asks for a name and a password, of which only the password counts; a program may send the token as a bearer's.
 _CHALLENGE: Final = 'Basic realm="the queue of rmindr", charset="UTF-8"'
@@ -22,10 +25,22 @@ _CHALLENGE: Final = 'Basic realm="the queue of rmindr", charset="UTF-8"'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operators:
-    """Who may see and steer the queue: everybody who reaches it, or whoever has the token, or nobody."""
+    """Who may see and steer the queue: everybody who reaches it; or whoever has the token, or is signed in at one of these
+    addresses (as people are known by); or nobody. `who` says which address a browser is signed in at, if any."""
 
     everybody: bool = False
     token: SecretStr | None = None
+    mailboxes: frozenset[str] = frozenset()
+    who: Callable[[Request], Awaitable[str | None]] | None = None
+
+    async def are_asking(self, request: Request) -> bool:
+        """Whether an operator's browser sends this; for want of a database nobody's does."""
+        if not self.mailboxes or self.who is None:
+            return False
+        try:
+            return await self.who(request) in self.mailboxes
+        except StorageUnavailable:
+            return False
 
 
 def client_address(scope: Scope, trusted_proxies: int) -> str:
@@ -67,13 +82,15 @@ def require_own_page(request: Request) -> None:
         raise HTTPException(403, "This was sent from a page of another site.")
 
 
-def require_operator(request: Request) -> None:
-    """Refuse whoever may not see and steer the queue. Raises HTTPException: 401, or 404 where nobody may.
+async def require_operator(request: Request) -> None:
+    """Refuse whoever may not see and steer the queue. Raises HTTPException: 401, or 404 where there is no token to ask for.
 
     The application's state says in `operators` who may. Whatever changes something needs `require_own_page` besides: a
     browser that once was given the token sends it along for pages of other sites, too."""
     operators: Operators = request.app.state.operators
     if operators.everybody:
+        return
+    if await operators.are_asking(request):
         return
     if operators.token is None:
         raise HTTPException(404)

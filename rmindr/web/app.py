@@ -9,7 +9,8 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -22,13 +23,27 @@ from rmindr.leaving import Leaving
 from rmindr.limits import Limits
 from rmindr.lists import Lists
 from rmindr.mail.inbox import Inbox
+from rmindr.mail.letters import Letters
 from rmindr.people import People
 from rmindr.queue import Queue
 from rmindr.reminders import Reminders
 from rmindr.settings import Settings
 from rmindr.signing import Signer
 from rmindr.tokens import Tokens
-from rmindr.web import api, doors, health, inbox, my_reminders, one_reminder, pages, queue_acts, queue_api, queue_ui
+from rmindr.web import (
+    api,
+    appearance,
+    doors,
+    health,
+    inbox,
+    letter,
+    my_reminders,
+    one_reminder,
+    pages,
+    queue_acts,
+    queue_api,
+    queue_ui,
+)
 from rmindr.web.access import Operators
 from rmindr.web.guards import (
     BodyLimit,
@@ -93,10 +108,12 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
 
     # For whoever is told to stop the server: it waits for all answers, and the dashboard's news would never end.
     app.state.end_news = end_news
-    app.state.operators = Operators(everybody=local, token=settings.admin_token)
+    app.state.operators = Operators(
+        everybody=local, token=settings.admin_token, mailboxes=settings.admins, who=lambda request: _who(app, request)
+    )
     kue = queue_api.create_api(app.state.operators)
     of_queue = (queue_ui.router, queue_acts.router)
-    own = (doors.router, one_reminder.router, my_reminders.router)
+    own = (appearance.router, doors.router, letter.router, one_reminder.router, my_reminders.router)
     for router in (
         api.router,
         pages.router,
@@ -107,7 +124,8 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     ):
         app.include_router(router)
     app.mount(queue_api.PATH, kue)
-    app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
+    # Files alone: what is compressed beside a secret can be guessed by its length.
+    app.mount("/static", GZipMiddleware(_Static(directory=str(files("rmindr.web") / "static"))), name="static")
     answer_errors(app)
     # The last added is the first to see a request.
     app.add_middleware(BodyLimit, limits={f"{queue_api.PATH}/job": queue_api.MAX_BODY})
@@ -130,6 +148,9 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
     counted = Limits(database, (settings.secret_keys or [""])[-1])
     local = settings.access == "open"
     gate = OpenGate() if local else PeopleGate(people, counted, settings.recipients.allow)
+    name, address = settings.sender
+    bounces_to = settings.bounce_address or address
+    app.state.letters = Letters(name=name, address=address, bounces_to=bounces_to, links=None)
     app.state.signer, app.state.people, app.state.limits, app.state.tokens = signer, people, counted, Tokens(database)
     app.state.reminders = books = Reminders(database, alarms, gate)
     app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
@@ -142,6 +163,14 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
         https=https,
         trusted_proxies=settings.trusted_proxies or 0,
     )
+
+
+async def _who(app: FastAPI, request: Request) -> str | None:
+    """At which address this browser is signed in."""
+    # The queue's API is an application of its own, and this one's visitors come to it.
+    visitors: Visitors = app.state.visitors
+    person = (await visitors.by_cookie(request)).person
+    return None if person is None else person.mailbox
 
 
 class _App(FastAPI):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
 from rmindr import drafts
+from rmindr.afterwards import Before
 from rmindr.errors import BadToken
 from rmindr.limits import SIGN_IN_BY_CLIENT, SIGN_IN_OF_ADDRESS, counted_as
 from rmindr.models import Person
@@ -18,30 +18,16 @@ from rmindr.people import People
 from rmindr.reminders import Eyes
 from rmindr.signing import Purpose, Signer
 from rmindr.web.access import require_own_page
+from rmindr.web.api import Books
 from rmindr.web.bodies import pressed
+from rmindr.web.parts import Acts, Folk, Signs
 from rmindr.web.templating import page
+from rmindr.web.undo import undo_of
 from rmindr.web.visitors import AtPage, visitors_of
 
 router = APIRouter(include_in_schema=False)
 
 _OURS: Final = [Depends(require_own_page)]
-_UNDO: Final = timedelta(minutes=1)
-
-
-def people_of(request: Request) -> People:
-    """The people of this application."""
-    people: People = request.app.state.people
-    return people
-
-
-def signer_of(request: Request) -> Signer:
-    """Who signs the links of this application."""
-    signer: Signer = request.app.state.signer
-    return signer
-
-
-Folk = Annotated[People, Depends(people_of)]
-Signs = Annotated[Signer, Depends(signer_of)]
 
 
 # My address
@@ -142,49 +128,58 @@ async def agree_page(token: str, request: Request, folk: Folk, visitor: AtPage) 
 async def agree(token: str, request: Request, folk: Folk, visitor: AtPage) -> Response:
     """They have said it; a no is told to nobody."""
     fields = await pressed(request)
-    agreed = fields.get("answer") == "yes"
+    said = fields.get("answer")
+    agreed, reported = said == "yes", said == "report"
     try:
-        asked = await folk.decide(token, agreed=agreed)
+        asked = await folk.decide(token, agreed=agreed, reported=reported)
     except BadToken as error:
         return _over(request, error, visitor.person)
     by = asked.by.address if asked.by is not None else ""
     if agreed:
         return _said(request, "agreed", f"{by} may remind you now", "Each of their mails has a link that stops them.")
-    return _said(
-        request, "cancelled", f"{by} may not remind you", "They are not told, and you are not asked again by them."
-    )
+    lead = "They are not told, and you are not asked again by them."
+    return _said(request, "cancelled", f"{by} may not remind you", f"It is noted. {lead}" if reported else lead)
 
 
 # Stop
 
 
 @router.get("/stop/{token}")
-async def stop_page(token: str, request: Request, folk: Folk, signer: Signs) -> Response:
-    """What to stop: this sender, or all; or, where all is stopped, start again."""
-    address, sender, person = await _of_stop(folk, signer, token)
+async def stop_page(token: str, request: Request, folk: Folk, books: Books, signer: Signs) -> Response:
+    """What to stop: this reminder, this sender, or all; or, where all is stopped, start again."""
+    address, sender, person, id = await _of_stop(folk, signer, token)
     stopped = person is not None and person.blocked_at is not None
-    return page(request, "stop.html", address=address, sender=sender, stopped=stopped, token=token)
+    standing = await books.standing(id)
+    return page(request, "stop.html", address=address, sender=sender, standing=standing, stopped=stopped, token=token)
 
 
 @router.post("/stop/{token}")
-async def stop(token: str, request: Request, folk: Folk, signer: Signs) -> Response:
+async def stop(token: str, request: Request, folk: Folk, books: Books, signer: Signs) -> Response:
     """Stop; at one click from a mail program, too (RFC 8058), which has no cookie of ours and is on no page of ours.
 
     Whoever has the link reads the mail there: it needs no more than that."""
-    address, sender, person = await _of_stop(folk, signer, token)
+    address, sender, person, id = await _of_stop(folk, signer, token)
     one_click = await _is_one_click(request)
     fields = {} if one_click else await pressed(request)
     what = fields.get("what", "all")
     if what == "start" and person is not None:
         await folk.unblock(person.id)
         return _said(request, "agreed", "Mail comes again", f"To {address}, from everybody who may remind you.")
+    if what == "this" and (standing := await books.standing(id)) is not None:
+        stopped = await books.stop(standing, Eyes(only=standing))
+        undo = undo_of(signer, "stop", stopped.id, stopped.rev)
+        return _said(request, "cancelled", "This one is stopped", "It does not come any more.", undo=undo)
     if what == "sender" and sender is not None and person is not None:
-        await folk.refuse(sender, person)
-        return _said(request, "cancelled", f"No more from {sender.address}", "They are not told.")
+        before = await folk.refuse(sender, person)
+        undo = undo_of(signer, "sender", sender.id, person.id, before)
+        return _said(request, "cancelled", f"No more from {sender.address}", "They are not told.", undo=undo)
+    if what != "all":
+        # What was to be stopped, or started, is over or not there: nothing else is stopped in its place.
+        return RedirectResponse(f"/stop/{token}", 303)
     blocked = await folk.block(address, "at a link of a mail")
     if one_click:
         return PlainTextResponse("Stopped.")
-    undo = signer.sign(Purpose.UNDO, "block", str(blocked.id), until=datetime.now(UTC) + _UNDO)
+    undo = undo_of(signer, "block", blocked.id)
     lead = (
         f"Nothing comes to {address} from here any more, whoever asks. The link of any mail from here starts it again."
     )
@@ -192,15 +187,24 @@ async def stop(token: str, request: Request, folk: Folk, signer: Signs) -> Respo
 
 
 @router.post("/undo/{token}", dependencies=_OURS)
-async def undo(token: str, request: Request, folk: Folk, signer: Signs, visitor: AtPage) -> Response:
+async def undo(
+    token: str, request: Request, folk: Folk, books: Books, acts: Acts, signer: Signs, visitor: AtPage
+) -> Response:
     """Take the last act back, for a minute after it."""
     try:
-        what, id, *rev = signer.read(Purpose.UNDO, token)
-        if what == "reminder":
-            here = UUID(id)
-            await request.app.state.afterwards.restore(here, int(rev[0]), Eyes(only=here))
-        else:
-            await folk.unblock(UUID(id))
+        what, id, *facts = signer.read(Purpose.UNDO, token)
+        here = UUID(id)
+        match what:
+            case "reminder":
+                await acts.restore(here, int(facts[0]), Eyes(only=here))
+            case "later":
+                await acts.as_before(here, int(facts[0]), Before.read(facts[1:]), Eyes(only=here))
+            case "stop":
+                await books.resume(here, int(facts[0]), Eyes(only=here))
+            case "sender":
+                await folk.as_agreed(here, UUID(facts[0]), facts[1])
+            case _:
+                await folk.unblock(here)
     except (ValueError, BadToken) as error:
         return _over(request, error if isinstance(error, BadToken) else BadToken(), visitor.person)
     return _said(request, "agreed", "Undone", "It is as it was before.")
@@ -211,8 +215,9 @@ async def _is_one_click(request: Request) -> bool:
     return b"List-Unsubscribe" in (body := await request.body()) and b"One-Click" in body
 
 
-async def _of_stop(folk: People, signer: Signer, token: str) -> tuple[str, Person | None, Person | None]:
-    """The address of a stop link, whoever set its reminder where that is another, and whoever reads the mail there."""
+async def _of_stop(folk: People, signer: Signer, token: str) -> tuple[str, Person | None, Person | None, UUID]:
+    """The address of a stop link, whoever set its reminder where that is another, whoever reads the mail there, and that
+    reminder."""
     try:
         address, reminder = signer.read(Purpose.STOP, token)
         id = UUID(reminder)
@@ -221,7 +226,7 @@ async def _of_stop(folk: People, signer: Signer, token: str) -> tuple[str, Perso
     person, sender = await folk.at(address), await folk.sender_of(id)
     if sender is not None and person is not None and sender.id == person.id:
         sender = None
-    return address, sender, person
+    return address, sender, person, id
 
 
 async def _let_in(request: Request, folk: People, secret: str) -> Response:

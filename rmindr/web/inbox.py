@@ -10,6 +10,7 @@ from sqlmodel import SQLModel
 
 from rmindr.mail.inbox import Inbox, StoredMail
 from rmindr.web.access import require_own_page
+from rmindr.web.templating import page
 
 router = APIRouter(prefix="/inbox", include_in_schema=False)
 
@@ -50,8 +51,7 @@ Mails = Annotated[Inbox, Depends(_inbox)]
 @router.get("")
 async def listing(request: Request, mails: Mails) -> Response:
     """All mails, newest first."""
-    page = request.app.state.templates.get_template("inbox.html").render(mails=mails.newest(100), total=len(mails))
-    return HTMLResponse(page)
+    return page(request, "inbox.html", mails=mails.newest(100), total=len(mails))
 
 
 @router.post("/empty", dependencies=[Depends(require_own_page)])
@@ -94,18 +94,17 @@ async def remove_all(mails: Mails) -> None:
 
 @router.get("/{id}")
 async def one(
-    id: str, request: Request, mails: Mails, part: Literal["text", "html", "headers", "raw"] = "text"
+    id: str, request: Request, mails: Mails, part: Literal["text", "html", "headers", "raw", "checks"] = "text"
 ) -> Response:
     """One mail: its text, its HTML in a box that can do nothing, its headers, or its bytes."""
-    template = request.app.state.templates.get_template("mail.html")
-    return HTMLResponse(template.render(mail=_found(mails, id), part=part))
+    return page(request, "mail.html", mail=_found(mails, id), part=part)
 
 
 @router.get("/{id}/html")
 async def html(id: str, mails: Mails) -> Response:
     """The HTML part alone, for the box."""
-    page = _found(mails, id).html.replace("<head>", '<head><base target="_blank">', 1)
-    return HTMLResponse(page, headers={"Content-Security-Policy": _MAIL_CSP})
+    shown = _found(mails, id).html.replace("<head>", '<head><base target="_blank">', 1)
+    return HTMLResponse(shown, headers={"Content-Security-Policy": _MAIL_CSP})
 
 
 @router.get("/{id}/raw")

@@ -24,7 +24,7 @@ from rmindr.tokens import Scope, Tokens
 from rmindr.web.access import require_own_page
 from rmindr.web.api import shown
 from rmindr.web.bodies import pressed
-from rmindr.web.doors import Folk
+from rmindr.web.parts import Folk
 from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage, Visitor, visitors_of
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from rmindr import times
-from rmindr.afterwards import Afterwards
 from rmindr.errors import BadToken, InvalidDraft, TooLate
 from rmindr.forms import SeriesOut
 from rmindr.models import FINAL, WAITING, Reminder, Status
@@ -20,26 +19,17 @@ from rmindr.signing import Purpose, Signer
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books
 from rmindr.web.bodies import pressed
-from rmindr.web.doors import Folk, Signs
 from rmindr.web.here import CHANGEABLE, AtReminder, Here, of_reminder
 from rmindr.web.later import choices, chosen
+from rmindr.web.parts import Acts, Folk, Signs
 from rmindr.web.previews import series_shown
 from rmindr.web.templating import lateness, page
+from rmindr.web.undo import still_good, undo_of, undo_of_later
 from rmindr.web.visitors import AtPage
 
 router = APIRouter(include_in_schema=False)
 
 _OURS: Final = [Depends(require_own_page)]
-_UNDO: Final = timedelta(minutes=1)
-
-
-def afterwards_of(request: Request) -> Afterwards:
-    """The acts of this application."""
-    acts: Afterwards = request.app.state.afterwards
-    return acts
-
-
-Acts = Annotated[Afterwards, Depends(afterwards_of)]
 
 
 @of_reminder(router, "GET")
@@ -48,7 +38,7 @@ async def show(request: Request, books: Books, here: AtReminder, signer: Signs, 
     found = await books.find(here.id, here.eyes)
     held = await books.series_of(found)
     repeats = series_shown(held) if held is not None else None
-    return _shown(request, found, here, _still_good(signer, undo), repeats)
+    return _shown(request, found, here, still_good(signer, undo, found), repeats)
 
 
 @of_reminder(router, "POST", "/cancel")
@@ -59,10 +49,10 @@ async def cancel(books: Books, here: AtReminder, signer: Signs) -> Response:
 
 
 @of_reminder(router, "POST", "/end")
-async def end(books: Books, here: AtReminder) -> Response:
+async def end(books: Books, here: AtReminder, signer: Signs) -> Response:
     """Cancel it and all that follow."""
-    await books.stop(here.id, here.eyes)
-    return RedirectResponse(here.path, 303)
+    stopped = await books.stop(here.id, here.eyes)
+    return RedirectResponse(f"{here.path}?undo={undo_of(signer, 'stop', stopped.id, stopped.rev)}", 303)
 
 
 @of_reminder(router, "POST", "/done")
@@ -95,17 +85,17 @@ async def later_form(request: Request, books: Books, here: AtReminder) -> Respon
 
 
 @of_reminder(router, "POST", "/snooze")
-async def later(request: Request, books: Books, acts: Acts, here: AtReminder) -> Response:
+async def later(request: Request, books: Books, acts: Acts, here: AtReminder, signer: Signs) -> Response:
     """It comes then."""
     found = await books.find(here.id, here.eyes)
     fields = await pressed(request)
     try:
         until = chosen(fields, datetime.now(UTC), ZoneInfo(found.time_zone))
-        await acts.again(here.id, until, here.eyes, here.asker)
+        before, changed = await acts.again(here.id, until, here.eyes, here.asker)
     except InvalidDraft as error:
         action = f"{here.path}/snooze"
         return _later_page(request, found, action, back=here.path, typed=fields, wrong=error.problems["when"])
-    return RedirectResponse(here.path, 303)
+    return RedirectResponse(f"{here.path}?undo={undo_of_later(signer, before, changed)}", 303)
 
 
 # By the links of its mail, each of which is good for one thing
@@ -124,7 +114,14 @@ async def done_by_mail(token: str, request: Request, acts: Acts, signer: Signs) 
     """Put it away."""
     id = _of_mail(signer, Purpose.DONE, token)
     changed = await acts.done(id, Eyes(only=id))
-    return page(request, "said.html", badge="agreed", said="Done", lead=changed.subject, undo=_undo(signer, changed))
+    return page(
+        request,
+        "said.html",
+        badge="agreed",
+        said="Done",
+        lead=changed.subject,
+        undo=undo_of(signer, "reminder", changed.id, changed.rev),
+    )
 
 
 @router.get("/snooze/{token}")
@@ -144,13 +141,12 @@ async def later_by_mail(
     fields = await pressed(request)
     try:
         until = chosen(fields, datetime.now(UTC), ZoneInfo(found.time_zone))
-        changed = await acts.again(id, until, Eyes(only=id), visitor.asker)
+        before, changed = await acts.again(id, until, Eyes(only=id), visitor.asker)
     except InvalidDraft as error:
         return _later_page(request, found, f"/snooze/{token}", typed=fields, wrong=error.problems["when"])
     lead = f"It comes again {times.in_words(changed.due_at, ZoneInfo(changed.time_zone))}."
-    return page(
-        request, "said.html", badge="agreed", said="Later", lead=lead, undo=None, done=f"/done/{_done(signer, id)}"
-    )
+    undo = undo_of_later(signer, before, changed)
+    return page(request, "said.html", badge="agreed", said="Later", lead=lead, undo=undo)
 
 
 def _of_mail(signer: Signer, purpose: Purpose, token: str) -> UUID:
@@ -162,24 +158,8 @@ def _of_mail(signer: Signer, purpose: Purpose, token: str) -> UUID:
         raise BadToken from None
 
 
-def _done(signer: Signer, id: UUID) -> str:
-    return signer.sign(Purpose.DONE, str(id), until=datetime.now(UTC) + timedelta(hours=1))
-
-
-def _undo(signer: Signer, changed: Reminder) -> str:
-    return signer.sign(Purpose.UNDO, "reminder", str(changed.id), str(changed.rev), until=datetime.now(UTC) + _UNDO)
-
-
-def _still_good(signer: Signer, undo: str) -> str | None:
-    try:
-        signer.read(Purpose.UNDO, undo)
-    except BadToken:
-        return None
-    return undo
-
-
 def _back(here: Here, signer: Signer, changed: Reminder, *, undo: bool) -> Response:
-    query = f"?undo={_undo(signer, changed)}" if undo else ""
+    query = f"?undo={undo_of(signer, 'reminder', changed.id, changed.rev)}" if undo else ""
     return RedirectResponse(here.path + query, 303)
 
 
@@ -219,7 +199,7 @@ def _shown(request: Request, found: Reminder, here: Here, undo: str | None, repe
         "reminder.html",
         reminder=found,
         act=here.path,
-        undo=undo if final else None,
+        undo=undo,
         repeats=repeats,
         mine=person is not None and found.status == Status.UNCONFIRMED and found.recipient.lower() == person.mailbox,
         everybody=here.eyes.everything,

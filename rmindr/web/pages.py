@@ -25,16 +25,16 @@ from rmindr.web.access import require_own_page
 from rmindr.web.api import Books
 from rmindr.web.bodies import form_fields
 from rmindr.web.here import CHANGEABLE, AtReminder, of_reminder
-from rmindr.web.previews import Refused, preview_of
+from rmindr.web.previews import FAR, Refused, preview_of
 from rmindr.web.problems import RETRY_AFTER_S
 from rmindr.web.templating import page
 from rmindr.web.visitors import visitors_of
-from rmindr.web.whens import fold_of, folds_of, time_of, wall_of, zone_of
+from rmindr.web.whens import fold_of, folds_of, offers_of, rather, time_of, wall_of, zone_of
 
 router = APIRouter(include_in_schema=False)
 
 _FIELDS: Final = (
-    *("message", "when", "refused", "instead", "date", "time", "time_zone", "offered", "fold"),
+    *("message", "when", "refused", "instead", "date", "time", "time_zone", "offered", "fold", "rather", "far"),
     *("repeat", "until", "count", "from_completion", "missed", "deadline_at", "which", "to", "subject", "key", "was"),
 )
 # Where on the form a complaint about a field stands, in the form's order.
@@ -68,8 +68,13 @@ class Form:
     # What more there is to say of it: the other clock, warnings, what follows.
     more: Preview | None = None
     folds: tuple[str, ...] | None = None
+    # What may be meant in place of a time that has passed; and whether one that is years off is meant.
+    offers: Mapping[str, str] = field(default_factory=dict)
+    far: bool = False
     refused_words: Refused | None = None
     notice: str | None = None
+    # The page of a reminder that could not be changed any more: what was typed may become another.
+    too_late_for: str | None = None
 
     def refused(self, problems: Mapping[str, str]) -> Form:
         """This form with these complaints, each where the form shows it and in the form's order."""
@@ -80,23 +85,34 @@ class Form:
         self.problems = found
         if "when" in found and self.values["when"].strip():
             self.refused_words = previews.refused(self.values["when"], zone_of(self.values))
+        if "past" in found.get("when", "") or "not in the future" in found.get("when", ""):
+            self.offers = offers_of(self.values)
         return self
+
+    def too_far(self) -> Form:
+        """This form, asking whether so far off is meant."""
+        self.far = True
+        return self.refused({"when": "is more than five years away: say that it is meant"})
 
 
 @router.get("/")
 async def form(request: Request) -> Response:
-    """The form, empty."""
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    """The form, empty, but for what is known of whoever is signed in."""
+    person = None
+    with contextlib.suppress(StorageUnavailable):
+        person = (await visitors_of(request).by_cookie(request)).person
+    tomorrow = datetime.now(UTC if person is None else ZoneInfo(person.time_zone)) + timedelta(days=1)
     values = dict.fromkeys(_FIELDS, "") | {
         "date": f"{tomorrow:%Y-%m-%d}",
         "time": "09:00",
         "offered": f"{tomorrow:%Y-%m-%d}T09:00",
-        "time_zone": "UTC",
+        "time_zone": "UTC" if person is None else person.time_zone,
+        "to": "" if person is None else person.address,
         "key": secrets.token_urlsafe(16),
     }
     page = _form_page(request, Form(values), fresh=True)
-    # Nothing on it is secret yet, and whoever goes back to it finds what was typed.
-    page.headers["Cache-Control"] = "no-cache"
+    # Whoever goes back to it finds what was typed.
+    page.headers["Cache-Control"] = "private, no-cache"
     return page
 
 
@@ -108,8 +124,11 @@ async def schedule(request: Request, books: Books) -> Response:
         return _form_page(request, form)
     try:
         # Not before the form is read: without a database nothing that was typed may be lost.
+        asked = _asked(fields)
+        if _is_far(books, asked, fields):
+            return _form_page(request, form.too_far())
         visitor = await visitors_of(request).by_cookie(request)
-        reminder = await books.schedule(_asked(fields), visitor.asker, idem_key=_key(fields))
+        reminder = await books.schedule(asked, visitor.asker, idem_key=_key(fields))
     except InvalidDraft as error:
         return _form_page(request, form.refused(error.problems))
     except StorageUnavailable:
@@ -173,12 +192,18 @@ async def edit(request: Request, books: Books, here: AtReminder) -> Response:
     if form.problems:
         return _form_page(request, form, act=here.path)
     try:
-        following = fields["which"] == "following"
-        await books.edit(here.id, _asked(fields), here.eyes, here.asker, following=following)
+        asked, following = _asked(fields), fields["which"] == "following"
+        if _is_far(books, asked, fields):
+            return _form_page(request, form.too_far(), act=here.path)
+        await books.edit(here.id, asked, here.eyes, here.asker, following=following)
     except InvalidDraft as error:
         return _form_page(request, form.refused(error.problems), act=here.path)
     except StorageUnavailable:
         return _not_saved(request, form, act=here.path)
+    except TooLate as error:
+        form.values = {**form.values, "was": "", "which": "", "key": secrets.token_urlsafe(16)}
+        form.notice, form.too_late_for = f"{error} What you typed is here, and can be sent as another one.", here.path
+        return _form_page(request, form, code=409)
     return RedirectResponse(here.path, 303)
 
 
@@ -229,7 +254,7 @@ async def _preview(request: Request, books: Reminders, act: str = "") -> Respons
 
 async def _typed(request: Request) -> tuple[dict[str, str], Form]:
     given, undecodable = await form_fields(request)
-    fields = {name: given.get(name, "") for name in _FIELDS}
+    fields = rather({name: given.get(name, "") for name in _FIELDS})
     if fields["instead"] and fields["refused"] == fields["when"]:
         # What was chosen in place of these very words.
         fields["when"] = fields["instead"]
@@ -260,6 +285,13 @@ def _asked(fields: Mapping[str, str]) -> Asked:
     return replace(asked, when=None, time_zone=None, fold=None) if untouched else asked
 
 
+def _is_far(books: Reminders, asked: Asked, fields: Mapping[str, str]) -> bool:
+    """Whether it is years off, and nobody has said that this is meant. Raises InvalidDraft."""
+    if asked.when is None or fields["far"] == "yes":
+        return False
+    return books.preview(asked).due_at - datetime.now(UTC) > FAR
+
+
 def _count(fields: Mapping[str, str]) -> int | None:
     said = fields["count"].strip()
     if not said:
@@ -282,6 +314,6 @@ def _key(fields: Mapping[str, str]) -> str | None:
     if not fields["key"]:
         return None
     # What the page itself fills in says nothing new.
-    told = {**fields, "missed": fields["missed"] or "once", "offered": ""}
+    told = {**fields, "missed": fields["missed"] or "once", "offered": "", "far": ""}
     said = "\x00".join(told[name] for name in _FIELDS)
     return f"form:{hashlib.sha256(said.encode()).hexdigest()}"

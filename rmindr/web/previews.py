@@ -17,6 +17,9 @@ from rmindr.reminders import Reminders
 from rmindr.series import upcoming
 
 _MOST_CHOICES: Final = 4
+# Beyond this whoever types is asked whether they mean it.
+FAR: Final = timedelta(days=5 * 365.25)
+_FAR_SAID: Final = "That is more than five years away; people change their addresses in so long a time."
 
 
 def preview_of(books: Reminders, request: Asked, reader: str | None = None) -> Preview:
@@ -38,7 +41,7 @@ def preview_of(books: Reminders, request: Asked, reader: str | None = None) -> P
         local_time=local.isoformat(timespec="milliseconds"),
         sentence=f"Sends {times.in_words(draft.due_at, place)}, in {books.distance(draft.due_at)}.",
         there=times.in_words(draft.due_at, eyes) if there and eyes is not None else None,
-        warnings=list(draft.notes),
+        warnings=[*draft.notes, *([_FAR_SAID] if draft.due_at - datetime.now(UTC) > FAR else [])],
         repeats=repeats_in_words(draft),
         next=[] if repeats is None or repeats.from_completion else next_five(draft, eyes),
         deadline_at=draft.deadline_at,

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
@@ -28,6 +29,7 @@ from rmindr.errors import (
     TooMany,
 )
 from rmindr.queue import QueueUnavailable
+from rmindr.web.theme import theme_of
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +131,7 @@ def problem(
             problem=said,
             back=act[1] if act and said.status != 404 else None,
             of_queue=scope["path"].startswith("/queue/"),
+            theme=theme_of(HTTPConnection(scope)),
         )
         return Response(page, said.status, dict(headers or {}), media_type="text/html")
     content = said.model_dump(exclude_none=True)

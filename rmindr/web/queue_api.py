@@ -85,7 +85,7 @@ class _OperatorsOnly:
         if scope["type"] == "http":
             request = Request(scope)
             try:
-                require_operator(request)
+                await require_operator(request)
                 if scope["method"] not in _HARMLESS:
                     require_own_page(request)
             except HTTPException as error:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Depends, HTTPException, Request
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from rmindr.alarms import unique_key
 from rmindr.errors import RmindrError
@@ -23,7 +23,7 @@ from rmindr.queue.listing import Filter, Page, Place
 from rmindr.queue.overview import Closeup, Overview
 from rmindr.queue.upkeep import SILENCE
 from rmindr.reminders import Eyes
-from rmindr.web import charts
+from rmindr.web import charts, templating
 from rmindr.web.access import require_operator, require_own_page
 from rmindr.web.live import Live
 from rmindr.web.queue_words import jobs_at, order_words, reasons, timeline, verbs_of
@@ -173,8 +173,7 @@ async def events(request: Request) -> Response:
 def page(request: Request, template: str, /, *, code: int = 200, **context: Any) -> Response:
     """A page of the dashboard, with a word about what was just done where its address has one."""
     done = request.query_params.get("did", ""), request.query_params.get("job", "")
-    html = request.app.state.templates.get_template(template).render(operator=True, done=done, **context)
-    return HTMLResponse(html, code)
+    return templating.page(request, template, code=code, operator=True, done=done, **context)
 
 
 def overview_page(request: Request, whole: Overview, by: Period, *, code: int = 200, **context: Any) -> Response:

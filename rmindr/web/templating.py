@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,10 +17,11 @@ from markupsafe import Markup, escape
 
 from rmindr import times
 from rmindr.drafts import MAX_MESSAGE, MAX_SUBJECT
-from rmindr.models import Reminder, Status
+from rmindr.models import Person, Reminder, Status
 from rmindr.recurrence import presets
 from rmindr.web import queue_words
 from rmindr.web.problems import PROBLEMS, anchor
+from rmindr.web.theme import theme_of
 
 _STATUS_WORDS: Final = {
     Status.UNCONFIRMED: "Waiting for confirmation",
@@ -53,6 +56,9 @@ _EVENT_WORDS: Final = {
     "uncertain": "May have been sent",
 }
 
+# Clocks are changed at quarters of an hour.
+_OFFSETS_STAND_S: Final = 900
+
 
 def templates() -> Environment:
     """The templates, with everything escaped that is not said to be safe."""
@@ -64,7 +70,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "zones": times.zones(),
+        "zones": _zones,
         # By any day; which one it is, the preview says.
         "repeats": list(presets(datetime(2026, 1, 1))),  # noqa: DTZ001  (a clock)
         "status_words": _STATUS_WORDS,
@@ -95,6 +101,10 @@ def templates() -> Environment:
 
 def page(request: Request, name: str, *, code: int = 200, **context: Any) -> HTMLResponse:
     """This template as an answer."""
+    context["theme"] = theme_of(request)
+    person: Person | None = getattr(request.state, "person", None)
+    if person is not None and person.mailbox in request.app.state.operators.mailboxes:
+        context["operator"] = True
     return HTMLResponse(request.app.state.templates.get_template(name).render(context), code)
 
 
@@ -105,6 +115,21 @@ def lateness(ms: int | None) -> str:
     if ms < 1000:
         return f"{ms} ms"
     return f"{ms / 1000:.1f} seconds" if ms < 60_000 else times.distance_in_words(timedelta(milliseconds=ms))
+
+
+def _zones() -> Mapping[str, str]:
+    """The zones to choose from, each with its city in words and how far its clock is from UTC now."""
+    return _zones_at(round(datetime.now(UTC).timestamp() / _OFFSETS_STAND_S))
+
+
+@lru_cache(maxsize=1)
+def _zones_at(quarter: int) -> Mapping[str, str]:
+    moment = datetime.fromtimestamp(quarter * _OFFSETS_STAND_S, UTC)
+    found = {}
+    for name in times.zones():
+        offset = times.offset(moment.astimezone(ZoneInfo(name)))
+        found[name] = f"{name.rpartition('/')[2].replace('_', ' ')}, {offset}" if "_" in name else offset
+    return found | {"UTC": ""}
 
 
 def _words(moment: datetime, place: ZoneInfo) -> Markup:

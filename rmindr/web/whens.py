@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,9 @@ from rmindr.errors import InvalidDraft
 
 # What the form says of a time that does not exist: what comes in its place will do.
 GAP: Final = "gap"
+# What a form that says a time in the past may say instead.
+NOW: Final = "now"
+TOMORROW: Final = "tomorrow"
 
 
 def time_of(fields: Mapping[str, str]) -> str:
@@ -52,6 +55,28 @@ def folds_of(fields: Mapping[str, str]) -> tuple[str, ...] | None:
         return None
     instead = _instead(*at)
     return times.folds(*at) if instead is None else (instead,)
+
+
+def offers_of(fields: Mapping[str, str]) -> dict[str, str]:
+    """What may be meant by a time that has passed, with words for the buttons: now; or this time on the clock, tomorrow."""
+    found = _wall({**fields, "when": ""})
+    if fields["when"].strip() or found is None:
+        return {NOW: "Send it now"}
+    return {NOW: "Send it now", TOMORROW: f"Tomorrow at {found[0]:%H:%M}"}
+
+
+def rather(fields: Mapping[str, str]) -> dict[str, str]:
+    """The fields with the time that was chosen in place of one in the past."""
+    match fields["rather"]:
+        case "now":
+            # It must be a time to come still when it is stored.
+            said = {"when": "in 2 seconds", "date": "", "time": ""}
+        case "tomorrow" if (found := _wall({**fields, "when": ""})) is not None:
+            day = datetime.now(found[1]).date() + timedelta(days=1)
+            said = {"when": "", "date": day.isoformat()}
+        case _:
+            said = {}
+    return {**fields, **said, "rather": ""}
 
 
 def _wall(fields: Mapping[str, str]) -> tuple[datetime, ZoneInfo] | None:

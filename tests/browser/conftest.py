@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,6 +30,15 @@ _ARGUMENTS = [
 expect.set_options(timeout=30_000)
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 Visit = Callable[..., AbstractAsyncContextManager["Visitor"]]
+PHONE: Final = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+# The ways in which a person may come: each story is told in all of them.
+WAYS: Final[dict[str, dict[str, Any]]] = {
+    "scripts": {},
+    "phone, dark": PHONE | {"color_scheme": "dark"},
+    "no scripts, dark": {"java_script_enabled": False, "color_scheme": "dark"},
+    "phone, no scripts": PHONE | {"java_script_enabled": False},
+}
+in_every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 
 @dataclass

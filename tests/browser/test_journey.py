@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Site, Visit
+from tests.browser.conftest import Site, Visit, in_every_way
 from tests.stack import post, reminder, soon, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
@@ -143,17 +144,25 @@ async def test_a_reminder_is_changed_and_then_cancelled(visit: Visit, site: Site
     assert (found["status"], found["message"]) == ("cancelled", "Something else")
 
 
-async def test_a_change_that_comes_too_late_says_so_and_leads_back(visit: Visit, site: Site) -> None:
-    id = await post(site.client, "late@example.org", soon(3))
-    async with visit() as visitor:
+@in_every_way
+async def test_a_change_that_comes_too_late_says_so_and_keeps_what_was_typed_for_another(
+    visit: Visit, site: Site, way: dict[str, Any]
+) -> None:
+    id = await post(site.client, "late@example.org", soon(4))
+    async with visit(**way) as visitor:
         visitor.expect("status of 409")
         page = visitor.page
         await visitor.go(f"/reminders/{id}/edit")
+        await page.get_by_label("Message").fill("What I would rather have said")
+        await page.get_by_label("Date", exact=True).fill("2030-01-01")
         await until(site.client, [id])
 
         await page.get_by_role("button", name="Save changes").click()
-        await expect(page.get_by_role("heading")).to_have_text("Too late")
-        await page.get_by_role("link", name="See the reminder").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Too late")
+        await expect(page.get_by_label("Message")).to_have_value("What I would rather have said")
+        await page.get_by_role("button", name="Schedule").click()
+        await expect(page.locator("#badge")).to_have_text("Scheduled")
+        await visitor.go(f"/reminders/{id}")
         await expect(page.locator("#badge")).to_have_text("Sent")
 
 
@@ -180,7 +189,7 @@ async def test_errors_keep_what_was_typed_and_lead_to_their_fields(visit: Visit,
         await expect(page.get_by_label("Email address")).to_be_focused()
 
         await page.get_by_label("Email address").fill("somebody@example.org")
-        await page.get_by_label("Date", exact=True).fill("2040-01-01")
+        await page.get_by_label("Date", exact=True).fill("2030-01-01")
         await page.get_by_role("button", name="Schedule").click()
         await expect(page.locator("#badge")).to_have_text("Scheduled")
 

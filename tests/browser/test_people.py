@@ -17,8 +17,8 @@ from playwright.async_api import Page, expect
 
 from rmindr.schema import migrate
 from rmindr.signing import Purpose, Signer
-from tests.browser.conftest import Visit, Visitor
-from tests.browser.test_accessible import PHONE, SMALL, TOO_WIDE, axe, faults_by_theme
+from tests.browser.conftest import PHONE, Visit, Visitor, in_every_way
+from tests.browser.test_accessible import SMALL, TOO_WIDE, axe, faults_by_theme
 from tests.redises import a_server
 from tests.sink import Sink
 from tests.stack import Stack
@@ -74,6 +74,11 @@ def a_place(town: Town) -> dict[str, Any]:
     return {"url": town.url, "extra_http_headers": {"X-Forwarded-For": f"10.0.0.{next(_PLACES)}"}}
 
 
+def a_name(name: str) -> str:
+    """An address that nobody else has had."""
+    return f"{name}{next(_PLACES)}@example.org"
+
+
 async def ask(visitor: Visitor, to: str, message: str = "Call mum", date: str = "2031-05-01") -> None:
     """Fill the form and send it."""
     page = visitor.page
@@ -93,17 +98,11 @@ async def enter(visitor: Visitor, town: Town, to: str, message: str = "Call mum"
     await expect(visitor.page).to_have_title("Upcoming · rmindr")
 
 
-WAYS: list[dict[str, Any]] = [
-    {}, PHONE | {"color_scheme": "dark"}, {"java_script_enabled": False}, PHONE | {"java_script_enabled": False},
-]  # fmt: skip
-NAMES = ["scripts", "phone, dark", "no scripts", "phone, no scripts"]
-
-
-@pytest.mark.parametrize("way", WAYS, ids=NAMES)
+@in_every_way
 async def test_a_person_confirms_by_mail_and_finds_changes_and_cancels(
-    visit: Visit, town: Town, way: dict[str, Any], request: pytest.FixtureRequest
+    visit: Visit, town: Town, way: dict[str, Any]
 ) -> None:
-    to = f"ada{NAMES.index(request.node.callspec.id)}@example.org"
+    to = a_name("ada")
     async with visit(**a_place(town), **way) as visitor:
         page = visitor.page
         visitor.expect("409")
@@ -127,11 +126,11 @@ async def test_a_person_confirms_by_mail_and_finds_changes_and_cancels(
         await expect(page.locator(".plan li")).to_have_count(2)
 
 
-@pytest.mark.parametrize("way", [WAYS[0], WAYS[3]], ids=[NAMES[0], NAMES[3]])
+@in_every_way
 async def test_the_links_of_a_mail_bring_it_again_put_it_away_and_stop_all(
-    visit: Visit, town: Town, way: dict[str, Any], request: pytest.FixtureRequest
+    visit: Visit, town: Town, way: dict[str, Any]
 ) -> None:
-    to = f"bob{request.node.callspec.id[:1]}@example.org"
+    to = a_name("bob")
     async with (
         visit(**a_place(town), **way) as visitor,
         visit(**a_place(town), **way) as phone,
@@ -161,11 +160,11 @@ async def test_the_links_of_a_mail_bring_it_again_put_it_away_and_stop_all(
     assert b"Never" not in b"".join(mail.data for mail in town.sink.to(to))
 
 
-@pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids=[NAMES[0], NAMES[2]])
+@in_every_way
 async def test_a_link_signs_another_browser_in_and_a_token_is_made_and_ended(
-    visit: Visit, town: Town, way: dict[str, Any], request: pytest.FixtureRequest
+    visit: Visit, town: Town, way: dict[str, Any]
 ) -> None:
-    to = f"cy{request.node.callspec.id[:1]}@example.org"
+    to = a_name("cy")
     async with (
         visit(**a_place(town), **way) as first,
         visit(**a_place(town), **way) as second,

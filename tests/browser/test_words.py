@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, in_every_way
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -34,9 +35,10 @@ async def test_words_are_read_while_one_types_and_fill_the_date_and_the_time(vis
         await expect(preview).to_have_text(re.compile("Tuesday 4 March 2031 at 15:00 in Paris"))
 
 
-@pytest.mark.parametrize("scripts", [True, False])
-async def test_what_repeats_is_shown_kept_skipped_and_ended(visit: Visit, scripts: bool) -> None:
-    async with visit(java_script_enabled=scripts) as visitor:
+@in_every_way
+async def test_what_repeats_is_shown_kept_skipped_and_ended(visit: Visit, way: dict[str, Any]) -> None:
+    scripts = way.get("java_script_enabled", True)
+    async with visit(**way) as visitor:
         page = visitor.page
         await visitor.go("/")
         await page.get_by_label("Message").fill("Water the plants")
@@ -53,3 +55,22 @@ async def test_what_repeats_is_shown_kept_skipped_and_ended(visit: Visit, script
         await expect(page.locator("#badge")).to_have_text("Cancelled")
         await page.get_by_role("button", name="Cancel all that follow").click()
         await expect(page.get_by_text("All that follow are cancelled.")).to_be_visible()
+        await page.get_by_role("button", name="Undo").click()
+        await expect(page).to_have_title("Undone · rmindr")
+
+
+@in_every_way
+async def test_a_time_that_has_passed_is_mended_by_one_button(visit: Visit, way: dict[str, Any]) -> None:
+    async with visit(**way) as visitor:
+        visitor.expect("status of 422")
+        page = visitor.page
+        await visitor.go("/")
+        await page.get_by_label("Message").fill("Bread")
+        await page.get_by_label("Email address").fill("bread@example.org")
+        await page.get_by_label("Date", exact=True).fill("2001-01-01")
+        await page.get_by_role("button", name="Schedule").click()
+        await expect(page.get_by_role("alert")).to_contain_text("is in the past")
+        await expect(page.get_by_label("Message")).to_have_value("Bread")
+        await page.get_by_role("button", name="Send it now").click()
+
+        await expect(page.locator("#badge")).to_have_text("Sent")

@@ -10,10 +10,10 @@ from sqlalchemy import select
 from rmindr.database import Database
 from rmindr.ledger import row
 from rmindr.models import Status
+from tests.deliveries import a_person
 from tests.queue.scenery import eventually
 from tests.stack import Stack
 from tests.test_catch_up import HERS, now_of, overdue, said_in
-from tests.test_deadline import a_person
 
 pytestmark = pytest.mark.faults
 

@@ -14,7 +14,7 @@ from hypothesis import settings
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from rmindr.queue import Job, Lease, Queue
+from rmindr.queue import Context, Job, Lease, Queue
 from rmindr.queue.keys import zid
 from tests.conftest import Clock
 
@@ -168,3 +168,21 @@ async def eventually(look: Callable[[], Awaitable[Any]], *, timeout: float = PAT
         while not (answer := await look()):
             await asyncio.sleep(0.005)
         return answer
+
+
+@contextlib.asynccontextmanager
+async def working(queue: Queue) -> AsyncIterator[None]:
+    """A worker of this queue, which has said that it is there."""
+
+    async def nothing(context: Context) -> None:
+        pass
+
+    queue.process("email", nothing)
+    task = asyncio.create_task(queue.run())
+    while not any(each.alive for each in await queue.steering.workers()):
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        queue.shutdown()
+        await task

@@ -285,6 +285,7 @@ METHODS = {
     "/docs": "GET, HEAD",
     "/openapi.json": "GET, HEAD",
     "/healthz": "GET, HEAD",
+    "/livez": "GET, HEAD",
     "/metrics": "GET, HEAD",
     "/inbox": "GET, HEAD",
     "/inbox/empty": "GET, HEAD, POST",
@@ -544,7 +545,7 @@ async def test_requests_that_are_no_http_end_with_400_and_the_server_lives(web: 
         async with web.conversation(head) as (reader, _), asyncio.timeout(5):
             assert re.match(rb"HTTP/1.1 (4\d\d|505) ", await reader.read(1000)), head
 
-    assert (await web.client.get("/healthz")).status_code == 200
+    assert (await web.client.get("/livez")).status_code == 200
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(

@@ -90,7 +90,7 @@ async def test_nothing_is_kept_by_a_cache_but_what_never_changes(dev: Site) -> N
             expected = "public, max-age=31536000, immutable"
         else:
             # Of the empty form nothing is secret, and whoever goes back to it finds what was typed.
-            expected = "no-cache" if path == "/" and ok and answer.request.method != "POST" else "no-store"
+            expected = "private, no-cache" if path == "/" and ok and answer.request.method != "POST" else "no-store"
         assert answer.headers["Cache-Control"] == expected, f"{answer.request.method} {path} {answer.status_code}"
 
 

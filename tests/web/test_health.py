@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,7 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from rmindr.database import Database
 from rmindr.facts import OUTAGE, Facts
 from rmindr.ledger import Ledger
+from rmindr.models import Status
+from rmindr.queue import Queue
+from tests.deliveries import a_reminder
+from tests.queue.scenery import working
 from tests.servers import Valkey, free_port
+from tests.stack import ROOT
 from tests.web.conftest import Serve
 from tests.web.site import BROWSER, CONFIRMED, Page, Site, problem, soon
 
@@ -31,46 +37,68 @@ def nowhere() -> str:
 # /healthz
 
 
-async def test_all_is_well_and_no_more_is_said(site: Site) -> None:
-    answer = await site.client.get("/healthz")
+async def test_all_is_well_and_no_more_is_said(site: Site, live_queue: Queue) -> None:
+    async with working(live_queue):
+        answer = await site.client.get("/healthz")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "up"})
 
 
+async def test_without_a_worker_it_is_red_and_takes_reminders_all_the_same(site: Site) -> None:
+    red = await site.client.get("/healthz")
+    live = await site.client.get("/livez")
+
+    assert (red.status_code, red.json()) == (503, {"status": "failing", "why": ["No worker runs."]})
+    assert (live.status_code, live.json()) == (200, {"status": "up"})
+    await site.post()
+
+
+async def test_what_is_late_for_minutes_is_red(site: Site, live_queue: Queue, database: Database) -> None:
+    await a_reminder(database, due_at=-timedelta(seconds=150), next_at=-timedelta(seconds=150))
+    async with working(live_queue):
+        answer = await site.client.get("/healthz")
+
+    assert answer.status_code == 503
+    assert re.fullmatch(r"A reminder is 1[5-9]\d s late\.", answer.json()["why"][0])
+
+
 @ON_ONE
-async def test_without_redis_it_is_degraded_and_up_again_when_redis_is_back(serve: Serve, own_valkey: Valkey) -> None:
+async def test_without_redis_it_is_degraded_and_another_when_redis_is_back(serve: Serve, own_valkey: Valkey) -> None:
     async with serve(REDIS_URL=own_valkey.url) as site:
-        said = [(await site.client.get("/healthz")).json()["status"]]
         await asyncio.to_thread(own_valkey.kill)
         away = await site.client.get("/healthz")
         await asyncio.to_thread(own_valkey.start)
-        said.append((await site.client.get("/healthz")).json()["status"])
+        back = (await site.client.get("/healthz")).json()["status"]
         own_valkey.freeze()
         frozen = await site.client.get("/healthz")
         own_valkey.thaw()
 
-    assert said == ["up", "up"]
+    assert back == "failing"
     for answer in (away, frozen):
-        # Reminders are taken all the same, so a router must not turn away.
-        assert (answer.status_code, answer.json()) == (200, {"status": "degraded"})
+        # What is due is late by then, if it lasts; for a moment it does no harm.
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
 
 
-async def test_while_the_mail_server_refuses_us_it_is_degraded(site: Site, database: Database) -> None:
+async def test_while_the_mail_server_refuses_us_it_is_red(site: Site, live_queue: Queue, database: Database) -> None:
     facts = Facts(database)
-    await facts.put(OUTAGE, json.dumps({"why": "account: 535 refused"}))
-    paused = await site.client.get("/healthz")
-    await facts.put(OUTAGE, "")
+    async with working(live_queue):
+        await facts.put(OUTAGE, json.dumps({"why": "account: 535 refused"}))
+        paused = await site.client.get("/healthz")
+        await facts.put(OUTAGE, "")
+        back = await site.client.get("/healthz")
 
-    assert (paused.status_code, paused.json()) == (200, {"status": "degraded"})
-    assert (await site.client.get("/healthz")).json() == {"status": "up"}
+    assert (paused.status_code, paused.json()["status"]) == (503, "failing")
+    assert paused.json()["why"] == ["Sending is paused: the mail server refuses, or cannot be reached."]
+    assert back.json() == {"status": "up"}
 
 
 @ON_ONE
 async def test_without_a_database_it_is_down(serve: Serve) -> None:
     async with serve(DATABASE_URL=nowhere()) as site:
-        answer = await site.client.get("/healthz")
+        answer, live = await site.client.get("/healthz"), await site.client.get("/livez")
 
-    assert (answer.status_code, answer.json()) == (503, {"status": "down"})
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert (live.status_code, live.json()) == (503, {"status": "down"})
 
 
 @ON_ONE
@@ -109,6 +137,8 @@ async def test_an_idle_instance_measures_nothing_that_waits(site: Site) -> None:
 
     assert math.isnan(found.pop("rmindr_next_due_seconds"))
     assert found.pop("rmindr_queue_reachable") == 1
+    lateness = [found.pop(f"rmindr_lateness_seconds{{{quantile}}}") for quantile in ("0.5", "0.99", "1")]
+    assert all(math.isnan(each) for each in lateness)
     assert set(found.values()) == {0}
     assert {name for name in found if name.startswith("rmindr_queue_jobs")} == {
         f"rmindr_queue_jobs{{{state}}}" for state in ("inactive", "active", "complete", "failed", "delayed")
@@ -131,6 +161,28 @@ async def test_what_waits_and_what_is_late_is_measured(site: Site, database: Dat
     assert found["rmindr_oldest_overdue_seconds"] > 0
     assert found["rmindr_next_due_seconds"] == 0
     assert found["rmindr_queue_jobs{delayed}"] + found["rmindr_queue_jobs{inactive}"] == 3
+
+
+async def test_how_late_mails_were_is_measured(site: Site, database: Database, live_queue: Queue) -> None:
+    for late in (1, 2, 3, 9):
+        await a_reminder(
+            database, status=Status.SENT, due_at=-timedelta(seconds=60), next_at=-timedelta(seconds=60),
+            accepted_at=-timedelta(seconds=60 - late),
+        )  # fmt: skip
+    async with working(live_queue):
+        found = measured(await site.client.get("/metrics"))
+
+    assert [round(found[f"rmindr_lateness_seconds{{{each}}}"]) for each in ("0.5", "0.99", "1")] == [2, 3, 9]
+    assert found["rmindr_workers"] == 1
+
+
+@ON_ONE
+async def test_the_board_shows_what_is_measured_and_nothing_else(site: Site) -> None:
+    board = (ROOT / "docs" / "grafana.json").read_text()
+
+    families = text_string_to_metric_families((await site.client.get("/metrics")).text)
+
+    assert set(re.findall(r"rmindr_[a-z_]+", board)) == {family.name for family in families}
 
 
 @ON_ONE

@@ -75,6 +75,8 @@ async def test_only_the_newest_hundred_are_listed_and_all_are_counted(dev: Site,
         ("", "Über <b>mum</b> & co"),
         ("?part=text", "Über <b>mum</b> & co"),
         ("?part=headers", "us@example.org"),
+        ("?part=checks", "List-Unsubscribe is missing."),
+        ("", "checks found something that keeps mails from arriving"),
         ("?part=raw", f'Content-Type: multipart/alternative; boundary="{BOUNDARY}"'),
     ],
 )

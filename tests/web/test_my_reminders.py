@@ -12,6 +12,7 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import select, update
 
+from rmindr.afterwards import Before
 from rmindr.database import Database, now
 from rmindr.ledger import reminders, row
 from rmindr.models import Kind, Status
@@ -19,6 +20,7 @@ from rmindr.people import people
 from rmindr.signing import Purpose
 from rmindr.tokens import tokens
 from rmindr.web import api, doors, my_reminders, one_reminder, pages
+from rmindr.web.undo import undo_of_later
 from tests.deliveries import STANDINGS, stored, story
 from tests.web.conftest import Serve
 from tests.web.folk import STRICT, browser, plan, rows, sign_up, token
@@ -153,7 +155,7 @@ async def test_later_moves_what_waits_and_the_mail_comes_only_then(ada: Site) ->
     answer = await ada.submit(f"/reminders/{id}/snooze", **{"in": "1h"})
 
     found = await stored(ada.app.state.database, id)
-    assert answer.headers["Location"] == f"/reminders/{id}"
+    assert answer.headers["Location"].startswith(f"/reminders/{id}?undo=")
     assert timedelta(minutes=59) < found.due_at - before < timedelta(minutes=61)
     assert (found.status, found.rev, story(found)[-1]) == (Status.SCHEDULED, 2, "snoozed")
 
@@ -213,6 +215,54 @@ async def test_an_act_can_be_undone_for_a_minute(ada: Site, act: str) -> None:
     assert (found.status, found.done_at, story(found)[-1]) == (Status.SCHEDULED, None, "restored")
     # It was for that revision.
     assert (await ada.submit(undo)).status_code == 409
+
+
+@pytest.mark.parametrize("before", [{}, SENT], ids=["what waits", "what has come"])
+async def test_a_later_can_be_taken_back_for_a_minute(ada: Site, before: dict[str, Any]) -> None:
+    id = await mine(ada, **before)
+    was = await stored(ada.app.state.database, id)
+    answer = await ada.submit(f"/reminders/{id}/snooze", **{"in": "10m"})
+    page = await ada.see(answer.headers["Location"])
+    (undo,) = [given["action"] for tag, given in page.tags if tag == "form" and "/undo/" in given["action"]]
+
+    await ada.submit(undo)
+
+    found = await stored(ada.app.state.database, id)
+    same = ("status", "due_at", "accepted_at", "done_at")
+    assert {name: getattr(found, name) for name in same} == {name: getattr(was, name) for name in same}
+    assert story(found)[-1] == "restored"
+    assert (await ada.submit(undo)).status_code == 409
+    assert "/undo/" not in (await ada.see(answer.headers["Location"])).html
+
+
+async def test_a_later_is_not_taken_back_to_a_time_that_has_passed(ada: Site) -> None:
+    id = await mine(ada)
+    long_ago = Before(
+        status=Status.SCHEDULED, due_at=datetime.now(UTC) - timedelta(hours=1), accepted_at=None, done_at=None
+    )
+    changed = await stored(ada.app.state.database, id)
+
+    answer = await ada.submit(f"/undo/{undo_of_later(ada.app.state.signer, long_ago, changed)}")
+
+    assert answer.status_code == 409
+    assert (await stored(ada.app.state.database, id)).rev == changed.rev
+
+
+async def test_all_that_follow_can_be_taken_back_for_a_minute(ada: Site) -> None:
+    made = await ada.submit(**a_form(to="ada@example.org", when="every weekday at 8", date="", time="", key="series"))
+    path = made.headers["Location"]
+    answer = await ada.submit(f"{path}/end")
+    page = await ada.see(answer.headers["Location"])
+    (undo,) = [given["action"] for tag, given in page.tags if tag == "form" and "/undo/" in given["action"]]
+
+    await ada.submit(undo)
+
+    again = await ada.see(path)
+    assert "All that follow are cancelled" in page.text
+    assert again.attributes["reminder"]["data-status"] == "scheduled"
+    assert "All that follow are cancelled" not in again.text
+    await ada.submit(f"{path}/cancel")
+    assert len(await plan(ada)) == 2
 
 
 async def test_a_cancel_that_was_told_is_not_undone_by_an_old_button(ada: Site) -> None:
@@ -297,13 +347,13 @@ async def test_the_mail_s_later_shows_when_and_brings_it_again(town: Site, ada: 
         path = mailed(phone, Purpose.SNOOZE, id)
         assert "10 minutes" in (await phone.see(path)).text
         answer = Page(await phone.submit(path, **{"in": "10m"}))
-        (never_mind,) = [given["action"] for tag, given in answer.tags if tag == "form"]
+        (undo,) = [given["action"] for tag, given in answer.tags if tag == "form"]
         again = await stored(town.app.state.database, id)
-        await phone.submit(never_mind)
+        await phone.submit(undo)
 
     assert "It comes again" in answer.text
     assert again.status == Status.SCHEDULED
-    assert (await stored(town.app.state.database, id)).status == Status.CANCELLED
+    assert (await stored(town.app.state.database, id)).status == Status.SENT
 
 
 async def test_a_mail_s_link_that_is_too_old_is_over(town: Site, ada: Site) -> None:

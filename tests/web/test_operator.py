@@ -14,8 +14,9 @@ from rmindr.settings import Settings
 from tests.conftest import Clock
 from tests.queue.scenery import keyspace, standing
 from tests.web.conftest import Serve
+from tests.web.folk import STRICT, browser, sign_up
 from tests.web.queue import ACTING, EVERYWHERE, LOOKING, Api, refused
-from tests.web.site import CONFIRMED, Site
+from tests.web.site import BROWSER, CONFIRMED, Site
 
 ON_ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 TOKEN: Final = "a-token-for-tests-that-nobody-can-guess"
@@ -151,3 +152,45 @@ def test_a_token_that_cannot_be_sent_or_can_be_guessed_is_refused_at_the_start(t
 
 def test_the_token_does_not_show() -> None:
     assert TOKEN not in repr(Settings.load(**CLOSED))
+
+
+# Whoever operates it, signed in as a person
+
+
+ADMINS: Final = STRICT | {"admins": "Root@example.org, other@example.org"}
+
+
+async def test_whoever_is_signed_in_at_an_operator_s_address_sees_the_queue_and_nobody_else(serve: Serve) -> None:
+    async with serve(**ADMINS) as site, browser(site) as root, browser(site) as ada:
+        await sign_up(root, "ROOT@example.org")
+        await sign_up(ada, "ada@example.org")
+        answers = [
+            [(await at.client.get(path, headers=BROWSER)).status_code for path in ("/queue", "/queue/api/stats")]
+            for at in (root, ada, site)
+        ]
+
+        assert answers == [[200, 200], [404, 404], [404, 404]]
+        assert [("/queue", "Queue") in (await at.see("/reminders")).links for at in (root, ada)] == [True, False]
+
+
+async def test_an_operator_s_browser_acts_from_pages_of_ours_alone(serve: Serve) -> None:
+    async with serve(**ADMINS) as site, browser(site) as root:
+        await sign_up(root, "root@example.org")
+
+        elsewhere = await root.submit("/queue/pause", headers={"Sec-Fetch-Site": "cross-site"}, x="y")
+        here = await root.submit("/queue/pause", x="y")
+
+        assert (elsewhere.status_code, here.status_code) == (403, 303)
+
+
+async def test_an_operator_who_signs_out_is_none_any_more(serve: Serve) -> None:
+    async with serve(**ADMINS) as site, browser(site) as root:
+        await sign_up(root, "root@example.org")
+        await root.submit("/sign-out")
+
+        assert (await root.client.get("/queue", headers=BROWSER)).status_code == 404
+
+
+def test_an_operator_who_is_no_address_is_refused_at_the_start() -> None:
+    with pytest.raises(SettingsError, match="RMINDR_ADMINS: must be addresses, separated by commas"):
+        Settings.load(**CONFIRMED, admins="root")

@@ -79,8 +79,10 @@ async def test_a_zone_is_chosen_from_a_list_by_its_city(site: Site) -> None:
 
     listed = re.findall(r'<option value="([^"]+)">([^\n]*)', page.html.partition('id="repeats"')[0])
     assert [name for name, _ in listed] == times.zones()
-    assert dict(listed) | {"Europe/Paris": "", "America/New_York": "America/New York", "UTC": ""} == dict(listed)
-    assert all(label in ("", name.replace("_", " ")) for name, label in listed)
+    assert re.fullmatch(r"UTC\+[12]", dict(listed)["Europe/Paris"])
+    assert re.fullmatch(r"New York, UTC−[45]", dict(listed)["America/New_York"])
+    assert dict(listed)["UTC"] == ""
+    assert all(re.fullmatch(r"([^,]+, )?UTC([+−][0-9:]+)?", label) for name, label in listed if name != "UTC")
     assert not [name for name, _ in listed if name.startswith(("posix", "right", "Etc", "US/")) or name == "localtime"]
 
 
@@ -613,3 +615,91 @@ async def test_what_people_write_is_text_on_every_page(dev: Site, database: Data
         assert str(7777 * 7777) not in page.html
     assert MARKUP in pages[0].text
     assert pages[1].values["message"] == MARKUP
+
+
+# A time that has passed, and one that is years off
+
+
+async def test_a_time_that_has_passed_offers_now_and_the_same_tomorrow(site: Site) -> None:
+    page = Page(await site.submit(**a_form(date="2001-01-01", time="08:30")))
+
+    offers = {given["value"]: given for tag, given in page.tags if tag == "button" and given.get("name") == "rather"}
+
+    assert (page.status, set(offers)) == (422, {"now", "tomorrow"})
+    assert "Tomorrow at 08:30" in page.text
+    assert page.values["message"] == "Call mum"
+    assert await site.stored() == []
+
+
+async def test_now_is_sent_now_and_once_however_often_it_is_pressed(site: Site) -> None:
+    typed = a_form(date="2001-01-01", time="08:30")
+    before = datetime.now(UTC)
+
+    answers = [await site.submit(**typed, rather="now") for _ in range(2)]
+
+    (made,) = await site.stored()
+    assert [each.headers["Location"] for each in answers] == [f"/reminders/{made['id']}"] * 2
+    assert timedelta(0) < datetime.fromisoformat(made["due_at"]) - before < timedelta(minutes=1)
+
+
+async def test_tomorrow_is_the_same_time_on_the_clock_of_its_zone(site: Site) -> None:
+    await site.submit(**a_form(date="2001-01-01", time="08:30", time_zone="Pacific/Auckland"), rather="tomorrow")
+
+    (made,) = await site.stored()
+    tomorrow = datetime.now(ZoneInfo("Pacific/Auckland")) + timedelta(days=1)
+    assert made["wall_time"] == f"{tomorrow:%Y-%m-%d}T08:30:00"
+
+
+async def test_words_that_have_passed_offer_now_alone(site: Site) -> None:
+    page = Page(await site.submit(**a_form(when="1 march 2020 18:00", date="", time="")))
+
+    offers = [given["value"] for tag, given in page.tags if tag == "button" and given.get("name") == "rather"]
+
+    assert offers == ["now"]
+
+
+async def test_what_is_years_off_is_asked_about_once_more_and_then_kept(site: Site) -> None:
+    far = f"{datetime.now(UTC).year + 7}-05-01"
+
+    asked = Page(await site.submit(**a_form(date=far)))
+    kept = await site.submit(**a_form(date=far, far="yes"))
+
+    assert (asked.status, "far" in asked.attributes) == (422, True)
+    assert ("#far", "Time is more than five years away: say that it is meant") in asked.links
+    assert kept.status_code == 303
+
+
+async def test_an_edit_that_leaves_a_far_time_as_it_is_is_not_asked(site: Site) -> None:
+    made = await site.post(due_at=f"{datetime.now(UTC).year + 7}-05-01T09:00:00Z")
+    form = await site.see(f"/reminders/{made['id']}/edit")
+
+    answer = await site.submit(f"/reminders/{made['id']}/edit", **form.values | {"message": "Another"})
+
+    assert answer.status_code == 303
+    (kept,) = await site.stored()
+    assert (kept["message"], kept["due_at"]) == ("Another", made["due_at"])
+
+
+async def test_the_preview_says_that_it_is_years_off(site: Site) -> None:
+    body = {"due_at": f"{datetime.now(UTC).year + 7}-05-01T09:00:00Z"}
+
+    answer = await site.client.post("/api/reminders/preview", json=body)
+
+    assert any("more than five years away" in each for each in answer.json()["warnings"])
+
+
+# How much it weighs
+
+
+@ON_ONE
+async def test_the_form_and_all_that_it_loads_are_light(site: Site) -> None:
+    """UI U-24: 50 KB, as it travels. Pages are not compressed: beside a secret, a length tells something."""
+    answer = await site.client.get("/", headers=BROWSER)
+    files = sorted(set(re.findall(r'(?:href|src)="(/static/[^"#]+)', answer.text)))
+
+    loaded = {path: await site.client.get(path, headers={"Accept-Encoding": "gzip"}) for path in files}
+
+    weights = {"/": len(answer.content)} | {path: int(file.headers["Content-Length"]) for path, file in loaded.items()}
+    assert {path.rpartition("/")[2] for path in files} >= {"rmindr.css", "rmindr.js", "icons.svg"}
+    assert sum(weights.values()) < 50_000, weights
+    assert "Content-Encoding" not in answer.headers

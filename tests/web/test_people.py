@@ -377,6 +377,63 @@ async def test_one_sender_can_be_stopped_and_others_go_on(town: Site) -> None:
     assert (await town.see(after.headers["Location"])).attributes["reminder"]["data-status"] == "unconfirmed"
 
 
+async def test_a_sender_who_was_stopped_may_again_within_a_minute(town: Site) -> None:
+    await sign_up(town, "ada@example.org")
+    await town.submit(**a_form(to="bob@example.org", key="1"))
+    await town.submit(await link(town, Kind.AGREE, "bob@example.org"), answer="yes")
+    (path,) = [each for each in await plan(town) if "bob@example.org" in (await town.see(each)).text]
+    async with browser(town) as bob:
+        stopped = Page(await bob.submit(await stop_link(town, "bob@example.org", path), what="sender"))
+        (undo,) = [given["action"] for tag, given in stopped.tags if tag == "form"]
+        await bob.submit(undo)
+
+    after = await town.submit(**a_form(to="bob@example.org", key="2"))
+
+    assert (await town.see(after.headers["Location"])).attributes["reminder"]["data-status"] == "scheduled"
+
+
+async def test_this_reminder_alone_can_be_stopped_and_taken_back(town: Site) -> None:
+    path = await sign_up(town, "ada@example.org")
+    other = (await town.submit(**a_form(to="ada@example.org", key="2"))).headers["Location"]
+    async with browser(town) as phone:
+        link_of_it = await stop_link(town, "ada@example.org", path)
+        stopped = Page(await phone.submit(link_of_it, what="this"))
+        statuses = [(await town.see(each)).attributes["reminder"]["data-status"] for each in (path, other)]
+        nothing_left = await phone.see(link_of_it)
+        (undo,) = [given["action"] for tag, given in stopped.tags if tag == "form"]
+        await phone.submit(undo)
+
+    assert stopped.title == "This one is stopped · rmindr"
+    assert statuses == ["cancelled", "scheduled"]
+    assert "Only this reminder" not in nothing_left.text
+    assert (await town.see(path)).attributes["reminder"]["data-status"] == "scheduled"
+
+
+@pytest.mark.parametrize("what", ["this", "sender", "nonsense"])
+async def test_what_cannot_be_stopped_stops_nothing_else_instead(town: Site, what: str) -> None:
+    path = await sign_up(town, "ada@example.org")
+    await town.submit(f"{path}/cancel")
+
+    answer = await town.submit(await stop_link(town, "ada@example.org", path), what=what)
+
+    assert answer.status_code == 303
+    assert (await town.submit(**a_form(to="ada@example.org", key="2"))).status_code == 303
+
+
+async def test_whoever_was_reported_twice_asks_nobody_any_more_and_is_not_told(town: Site) -> None:
+    await sign_up(town, "mallory@example.org")
+    for name in ("bob", "eve"):
+        await town.submit(**a_form(to=f"{name}@example.org", key=name))
+        async with browser(town) as reader:
+            said = Page(await reader.submit(await link(town, Kind.AGREE, f"{name}@example.org"), answer="report"))
+
+    after = await town.submit(**a_form(to="fay@example.org", key="fay"))
+
+    assert "It is noted." in said.text
+    assert (await town.see(after.headers["Location"])).attributes["reminder"]["data-status"] == "unconfirmed"
+    assert [to for _, to, _ in await mails(town) if to == "fay@example.org"] == []
+
+
 # Nothing of this service is a relay
 
 

@@ -156,7 +156,7 @@ function startForm(form) {
     if (mine !== asked) return;
     if (problem !== false) {
       tell(null);
-      const choice = !fold && /comes twice|does not exist/.test(problem);
+      const choice = (!fold && /comes twice|does not exist/.test(problem)) || /in the past|not in the future/.test(problem);
       if (!choice && !said) return show(box, problem, true);
       // Which of two times, and which words were not read? Only the server knows: its form has the question.
       const page = await pageAt("/preview", { method: "POST", body: new URLSearchParams(new FormData(form)) });
