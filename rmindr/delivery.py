@@ -32,9 +32,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from rmindr import times
+from rmindr.catch_up import CatchUp
 from rmindr.errors import StorageUnavailable
-from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, USELESS, Claim, Ledger
-from rmindr.mail.letters import Contents, Letter, LetterBroken, Letters
+from rmindr.ledger import CRASHES_ALLOWED, RESENDS_ALLOWED, USELESS, Claim
+from rmindr.mail.letters import Contents, Item, Letter, LetterBroken, Letters
 from rmindr.mail.smtp import Phase, Undelivered, Verdict
 from rmindr.models import WAITING, Kind, Reminder, Status
 
@@ -58,6 +59,8 @@ class Policy:
     ambiguous_wait: timedelta = timedelta(seconds=120)
     on_ambiguous: Literal["resend", "hold"] = "resend"
     outage_wait: timedelta = timedelta(seconds=30)
+    # What is this late comes in one mail with others, to whoever wants that.
+    catch_up_after: timedelta = timedelta(minutes=10)
     # Shrinks the waits between attempts, for tests.
     time_scale: float = 1.0
     # How long a mail whose body has left may still wait for its answer when the worker is stopping.
@@ -131,7 +134,7 @@ class Delivery:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: CatchUp,
         mailer: Mailer,
         letters: Letters,
         witness: Witness,
@@ -190,6 +193,9 @@ class Delivery:
             return Outcome(wait=max(reminder.next_at - clock, timedelta(milliseconds=1)))
         if reminder.status != Status.SENDING:
             return Outcome(result={"skipped": str(reminder.status)})
+        if reminder.carried_by is not None:
+            # Its alarm is set anew if it does not leave in the other's mail.
+            return Outcome(result={"skipped": "carried"})
         if reminder.lease_until is None or reminder.lease_until >= clock:
             return Outcome(wait=(reminder.lease_until or clock) - clock + timedelta(milliseconds=1))
         if reminder.marked_at is None:
@@ -232,12 +238,18 @@ class Delivery:
         self._under_way[claim.id, claim.fence] = claim
         try:
             self._checkpoint("sql_claimed")
+            if (ended := await self._end_if_too_late(claim)) is not None:
+                return ended
+            gathered = await self._ledger.gather(claim, self._policy.catch_up_after, self._policy.missed_after)
+            if gathered is None:
+                return Outcome(wait=timedelta(milliseconds=1), result={"skipped": "changed"})
+            claim = gathered
             return await self._send(claim)
         except Undelivered as failure:
             return await self._undelivered(claim, failure)
         except LetterBroken as error:
-            await _insist(lambda: self._ledger.end(claim, Status.FAILED, "The mail could not be written."))
-            return Outcome(failed=str(error))
+            broken = str(error)
+            return await _insist(lambda: self._broken(claim, broken))
         except StorageUnavailable:
             # No body has left. This worker lives, so its claim is not to be counted as a lost one when it lapses.
             await _insist(lambda: self._ledger.give_back(claim))
@@ -250,7 +262,7 @@ class Delivery:
         finally:
             del self._under_way[claim.id, claim.fence]
 
-    async def _send(self, claim: Claim) -> Outcome:
+    async def _end_if_too_late(self, claim: Claim) -> Outcome | None:
         if _is_useless(claim, claim.claimed_at):
             await self._ledger.end(claim, Status.MISSED, USELESS)
             return Outcome(failed="missed")
@@ -260,6 +272,9 @@ class Delivery:
             why = f"It was found {times.distance_in_words(late)} late, and this service does not send that late."
             await self._ledger.end(claim, Status.MISSED, why)
             return Outcome(failed="missed")
+        return None
+
+    async def _send(self, claim: Claim) -> Outcome:
         letter = self._letters.make(_contents(claim), kept=claim.letter)
         async with self._mailer.transaction(letter) as envelope:
             self._checkpoint("rcpt_ok")
@@ -276,10 +291,12 @@ class Delivery:
         if seen is not None and _is_useless(seen[0], seen[1]) and await self._ledger.end(claim, Status.MISSED, USELESS):
             return Outcome(failed="missed")
         if await self._ledger.is_welcome(claim, listed=listed):
+            if claim.carried:
+                # It may be one of those that has changed, and not this one.
+                await self._ledger.give_back(claim)
             return Outcome(wait=timedelta(milliseconds=1), result={"skipped": "changed"})
-        await self._ledger.end(
-            claim, Status.FAILED, "The recipient has not agreed to this, or has stopped all mail from here."
-        )
+        why = "The recipient has not agreed to this, or has stopped all mail from here."
+        await self._ledger.end(claim, Status.FAILED, why, shared=True)
         return Outcome(failed="not welcome")
 
     async def _beyond(self, claim: Claim, letter: Letter, envelope: Envelope) -> Outcome:
@@ -306,6 +323,7 @@ class Delivery:
             message_id=letter.message_id,
             code=reply[:3],
             lateness_ms=lateness,
+            **({"carried": len(claim.carried)} if claim.carried else {}),
         )
         return Outcome(result={"lateness_ms": lateness, "code": reply[:3], "attempt": claim.attempt})
 
@@ -320,8 +338,7 @@ class Delivery:
     async def _write_down(self, claim: Claim, failure: Undelivered) -> Outcome:
         match failure.verdict:
             case Verdict.PERMANENT:
-                await self._ledger.end(claim, Status.FAILED, _refused(failure), failure.reply)
-                return Outcome(failed=failure.summary)
+                return await self._refused_for_good(claim, failure)
             case Verdict.TEMPORARY:
                 return await self._try_later(claim, failure)
             case Verdict.UNKNOWN:
@@ -336,6 +353,25 @@ class Delivery:
                 wait = self._policy.outage_wait
                 await self._ledger.put_off(claim, wait, f"{why}: {failure.reply}", event="outage", counted=False)
                 return Outcome(wait=wait)
+
+    async def _refused_for_good(self, claim: Claim, failure: Undelivered) -> Outcome:
+        of_the_address = failure.phase is Phase.RCPT
+        if claim.carried and claim.letter is None and not of_the_address:
+            return await self._part(claim, f"Refused in one mail with others: {failure.reply}")
+        await self._ledger.end(claim, Status.FAILED, _refused(failure), failure.reply, shared=of_the_address)
+        return Outcome(failed=failure.summary)
+
+    async def _broken(self, claim: Claim, why: str) -> Outcome:
+        if claim.carried and claim.letter is None:
+            return await self._part(claim, "It could not be written in one mail with others.")
+        await self._ledger.end(claim, Status.FAILED, "The mail could not be written.")
+        return Outcome(failed=why)
+
+    async def _part(self, claim: Claim, why: str) -> Outcome:
+        """Each goes alone from now on: what is wrong with one of them must not keep the others."""
+        wait = timedelta(milliseconds=1)
+        await self._ledger.put_off(claim, wait, why, event="parted", counted=True, alone=True)
+        return Outcome(wait=wait, counted=True)
 
     async def _try_later(self, claim: Claim, failure: Undelivered) -> Outcome:
         seconds = _WAITS[min(claim.attempt, len(_WAITS)) - 1] * self._policy.time_scale
@@ -360,7 +396,7 @@ class Delivery:
         """The body left and no answer came: the mail may have arrived."""
         why = f"The mail server did not say whether it took the mail: {failure.reply}"
         if self._policy.on_ambiguous == "hold" or claim.ambiguous >= RESENDS_ALLOWED:
-            await self._ledger.end(claim, Status.UNCERTAIN, why, failure.reply)
+            await self._ledger.end(claim, Status.UNCERTAIN, why, failure.reply, shared=True)
             return Outcome(failed="uncertain")
         wait = self._policy.ambiguous_wait
         await self._ledger.put_off(claim, wait, why, event="in doubt", counted=True, ambiguous=True)
@@ -386,6 +422,10 @@ def _contents(claim: Claim) -> Contents:
         kind=Kind(claim.kind),
         about=claim.about,
         by=claim.by,
+        others=[
+            Item(id=each.id, message=each.message, due_at=each.due_at, time_zone=each.time_zone)
+            for each in claim.carried
+        ],
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, cast
@@ -65,6 +65,19 @@ _TIMELINE_LENGTH: Final = 60_000
 _Asked = tuple[Executable, Mapping[str, Any]]
 # So many statements take a few milliseconds, and nobody waits longer for the others.
 _TOGETHER: Final = 50
+CATCH_UP_ONE: Final = "one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """A reminder that goes in another's mail (catch_up.py), by its fence, and what is said of it there."""
+
+    id: UUID
+    fence: int
+    message: str
+    due_at: datetime
+    time_zone: str
+    series_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +88,7 @@ class Claim:
     rev: int
     fence: int
     attempt: int
+    crashes: int
     ambiguous: int
     recipient: str
     subject: str
@@ -94,6 +108,13 @@ class Claim:
     series_id: UUID | None
     deadline_at: datetime | None
     claimed_at: datetime
+    # Whether it is to its owner, who wants one mail instead of many after an outage; and the others in this one's mail.
+    catches_up: bool = False
+    carried: Sequence[Carried] = ()
+
+
+# What is not in the row, or not known by the claim alone.
+_BESIDES: Final = ("claimed_at", "by", "hooked", "catches_up", "carried")
 
 
 def noted(*extra: Any) -> ColumnElement[str]:
@@ -126,13 +147,13 @@ class Ledger:
     def __init__(self, database: Database, lease: timedelta, sequel: Sequel | None = None) -> None:
         self._database = database
         self._sequel = sequel
-        self._flights: Flights[_Asked, Any] = Flights(self._together, seats=_TOGETHER)
+        self._flights: Callable[[_Asked], Awaitable[Any]] = Flights(self._together, seats=_TOGETHER)
         lease_end = now() + _ms(lease)
         self._claim = _claim(lease_end, marked=False)
         self._claim_marked = _claim(lease_end, marked=True)
         self._mark = (
             update(reminders)
-            .where(_held, row.rev == bindparam("of_rev"), row.lease_until > now(), _of_use, _welcome)
+            .where(held, row.rev == bindparam("of_rev"), row.lease_until > now(), of_use, _welcome)
             .values(marked_at=now(), lease_until=lease_end, letter=bindparam("the_letter"), updated_at=now())
         )
         pairs = tuple_(row.id, row.fence).in_(bindparam("pairs", expanding=True))
@@ -149,8 +170,10 @@ class Ledger:
             return None
         whose = {"of_owner": found["owner"], "the_recipient": found["recipient"]}
         owner = await self._one(_OWNER, whose) if found["owner"] else None
-        by, hooked = (owner["by"], bool(owner["hooked"])) if owner is not None else (None, False)
-        return Claim(**found, by=by, hooked=hooked)
+        if owner is None:
+            return Claim(**found, by=None)
+        hooked, catches_up = bool(owner["hooked"]), bool(owner["catches_up"])
+        return Claim(**found, by=owner["by"], hooked=hooked, catches_up=catches_up)
 
     async def mark(self, claim: Claim, letter: bytes, *, listed: bool = True) -> bool:
         """The point of no return, written before the body leaves; False means: do not send it.
@@ -232,6 +255,16 @@ class Ledger:
         }
         return await self._over(_SETTLE, values, seen, status, reason) is not None
 
+    def within(self, connection: AsyncConnection) -> Ledger:
+        """The same verbs in a transaction of the caller's, who has locked what they change, and sees to the sequel."""
+
+        async def at_once(asked: _Asked) -> Any:
+            return _answer(await connection.execute(*asked))
+
+        inside = Ledger.__new__(Ledger)
+        vars(inside).update(vars(self), _flights=at_once, _sequel=None)
+        return inside
+
     async def look(self, id: UUID) -> tuple[Reminder, datetime] | None:
         """The row as it stands, and the database's clock; None when there is no such row. Raises StorageUnavailable."""
         found = await self._one(_LOOK, {"of_id": id})
@@ -307,7 +340,7 @@ def _claim(lease_end: Any, *, marked: bool) -> Update:
     whose = row.marked_at.is_not(None) if marked else row.marked_at.is_(None)
     free = and_(row.status.in_(WAITING), row.next_at <= now())
     crashed = case((row.status == Status.SENDING, 1), else_=0)
-    columns = [row[field.name] for field in fields(Claim) if field.name not in ("claimed_at", "by", "hooked")]
+    columns = [row[field.name] for field in fields(Claim) if field.name not in _BESIDES]
     return (
         update(reminders)
         .where(row.id == bindparam("of_id"), row.rev == bindparam("of_rev"), or_(free, and_(lapsed, whose)))
@@ -339,9 +372,10 @@ _reader: Final = _people.alias("reader")
 _sender: Final = _people.alias("sender")
 _is_reader: Final = _reader.c.mailbox == func.lower(row.recipient)
 _hooks: Final = cast(Table, Hook.__table__)  # type: ignore[attr-defined]
-_of_another: Final = _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
+_is_another: Final = _sender.c.mailbox != func.lower(bindparam("the_recipient", type_=Text))
 _OWNER: Final = select(
-    case((_of_another, _sender.c.address), else_=None).label("by"),
+    case((_is_another, _sender.c.address), else_=None).label("by"),
+    and_(~_is_another, _sender.c.catch_up == CATCH_UP_ONE).label("catches_up"),
     exists().where(_hooks.c.owner == _sender.c.owner, _hooks.c.stopped_at.is_(None)).label("hooked"),
 ).where(_sender.c.owner == bindparam("of_owner"))
 
@@ -367,13 +401,14 @@ _welcome: Final = and_(
     ),
 )
 # What may have left already is finished all the same.
-_of_use: Final = or_(row.deadline_at.is_(None), row.deadline_at >= now(), row.ambiguous > 0)
+of_use: Final = or_(row.deadline_at.is_(None), row.deadline_at >= now(), row.ambiguous > 0)
 _IS_WELCOME: Final = select(row.id).where(row.id == bindparam("of_id"), _welcome)
-_held: Final = and_(row.id == bindparam("of_id"), row.fence == bindparam("of_fence"), row.status == Status.SENDING)
+held: Final = and_(row.id == bindparam("of_id"), row.fence == bindparam("of_fence"), row.status == Status.SENDING)
+# What becomes of the row by each verb; of those that it carries, the same (catch_up.py).
 _over: Final = {"letter": None, "lease_until": None, "updated_at": now(), "timeline": noted()}
 _SENT: Final = (
     update(reminders)
-    .where(_held)
+    .where(held)
     .values(
         status=Status.SENT,
         reason=None,
@@ -383,45 +418,37 @@ _SENT: Final = (
     )
     .returning(row.accepted_at, row.due_at)
 )
-_PUT_OFF: Final = (
-    update(reminders)
-    .where(_held)
-    .values(
-        status=Status.RETRYING,
-        reason=bindparam("the_reason"),
-        next_at=now() + bindparam("wait", type_=Instant),
-        attempt=row.attempt - bindparam("uncounted"),
-        ambiguous=row.ambiguous + bindparam("in_doubt"),
-        lease_until=None,
-        marked_at=None,
-        updated_at=now(),
-        # An outage of hours says the same thing every half minute: once is enough.
-        timeline=case(
-            (and_(bindparam("uncounted") == 1, func.coalesce(row.reason, "") == bindparam("the_reason")), row.timeline),
-            else_=noted(),
-        ),
-    )
-)
-_GIVE_BACK: Final = (
-    update(reminders)
-    .where(_held, row.marked_at.is_(None))
-    .values(
-        status=case((row.attempt > 1, Status.RETRYING), else_=Status.SCHEDULED),
-        attempt=row.attempt - 1,
-        lease_until=None,
-        updated_at=now(),
-        timeline=noted(),
-    )
-)
+# An outage of hours says the same thing every half minute: once is enough.
+_said_before: Final = and_(bindparam("uncounted") == 1, func.coalesce(row.reason, "") == bindparam("the_reason"))
+PUT_OFF: Final[Mapping[str, Any]] = {
+    "status": Status.RETRYING,
+    "reason": bindparam("the_reason"),
+    "next_at": now() + bindparam("wait", type_=Instant),
+    "attempt": row.attempt - bindparam("uncounted"),
+    "ambiguous": row.ambiguous + bindparam("in_doubt"),
+    "lease_until": None,
+    "marked_at": None,
+    "updated_at": now(),
+    "timeline": case((_said_before, row.timeline), else_=noted()),
+}
+_PUT_OFF: Final = update(reminders).where(held).values(**PUT_OFF)
+GIVE_BACK: Final[Mapping[str, Any]] = {
+    "status": case((row.attempt > 1, Status.RETRYING), else_=Status.SCHEDULED),
+    "attempt": row.attempt - 1,
+    "lease_until": None,
+    "updated_at": now(),
+    "timeline": noted(),
+}
+_GIVE_BACK: Final = update(reminders).where(held, row.marked_at.is_(None)).values(**GIVE_BACK)
 _END: Final = (
     update(reminders)
-    .where(_held)
+    .where(held)
     .values(status=bindparam("the_status"), reason=bindparam("the_reason"), smtp_reply=bindparam("the_reply"), **_over)
     .returning(row.id)
 )
 _SETTLE: Final = (
     update(reminders)
-    .where(_held, row.lease_until < now())
+    .where(held, row.lease_until < now())
     .values(
         status=bindparam("the_status"),
         reason=bindparam("the_reason"),

@@ -131,7 +131,7 @@ class Reminder(SQLModel, table=True):
     timeline: str = Field("", sa_column=Column(Text, nullable=False, server_default=""))
 
     kind: Kind = Field(Kind.REMINDER, sa_column=Column(String(10), nullable=False, server_default="reminder"))
-    # What a mail of our own is about: the id of a link, the text of a notice; JSON.
+    # What a mail of our own is about: the id of a link, the text of a notice; JSON. Of a reminder: that it goes alone, if so.
     about: str = Field("", sa_column=Column(Text, nullable=False, server_default=""))
     # The time on the clock that was meant, `2026-12-01T09:00:00`, and which of two; NULL where an instant was meant.
     wall: str | None = Field(None, sa_column=Column(String(26)))

@@ -256,6 +256,11 @@ class People:
         async with self._database.statements() as connection:
             await connection.execute(update(people).where(_person.id == person.id).values(time_zone=time_zone))
 
+    async def catch_up(self, person: Person, how: str) -> None:
+        """After an outage `each` reminder comes by itself, or all in `one` mail. Raises StorageUnavailable."""
+        async with self._database.statements() as connection:
+            await connection.execute(update(people).where(_person.id == person.id).values(catch_up=how))
+
     async def unblock(self, id: UUID) -> None:
         """Mail may go to them again, as before. Raises StorageUnavailable."""
         async with self._database.statements() as connection:

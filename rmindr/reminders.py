@@ -44,6 +44,7 @@ REVISED: Final[Mapping[str, Any]] = {
     "queued_rev": None,
     "lease_until": None,
     "marked_at": None,
+    "carried_by": None,
     "letter": None,
     "first_tried_at": None,
     "updated_at": now(),

@@ -322,13 +322,13 @@ class Sequel:
         self, connection: AsyncConnection, held: Series | None, id: UUID, status: Status, reason: str | None
     ) -> None:
         """It has ended so: the next one stands, and whoever set it is told where it was missed."""
+        if self._webhooks:
+            await announce(connection, [id])
         if held is not None and status == Status.FAILED and await _is_refused(connection, held):
             await change(connection, held, {"state": ENDED, "next_wall": None})
             await _tell(connection, id, f"It was refused {_REFUSED_AT_MOST} times in a row, so no more of it follows.")
             return
         await follow(connection, held)
-        if self._webhooks:
-            await announce(connection, [id])
         if status == Status.MISSED:
             # Whoever wanted no mail that is late wants none that says so.
             await _tell(connection, id, reason, oneself=held is None or held.missed != "skip")

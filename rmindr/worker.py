@@ -14,11 +14,11 @@ from uuid import UUID
 import structlog
 
 from rmindr import __version__
+from rmindr.catch_up import CatchUp
 from rmindr.database import Database
 from rmindr.delivery import Delivery, Policy, Witness
 from rmindr.facts import Facts
 from rmindr.feeder import Feeder, Pace
-from rmindr.ledger import Ledger
 from rmindr.mail.letters import Letters
 from rmindr.mail.links import MailLinks
 from rmindr.mail.smtp import Patience, Transport
@@ -77,8 +77,9 @@ async def work(
         outage = MailOutage(transport.probe, facts, scaled(30))
         policy = _policy(settings)
         sequel = Sequel(webhooks=settings.webhooks == "on")
+        ledger = CatchUp(database, policy.lease, sequel)
         delivery = Delivery(
-            Ledger(database, policy.lease, sequel),
+            ledger,
             transport,
             Letters(
                 name=name,
@@ -92,9 +93,8 @@ async def work(
             checkpoint=checkpoint,
         )
         repeating = Repeating(database, sequel)
-        feeder = Feeder(
-            database, queue, delivery.deliver, lambda: outage.on, _pace(settings), [repeating.sweep, repeating.miss]
-        )
+        besides = [repeating.sweep, repeating.miss, ledger.repair]
+        feeder = Feeder(database, queue, delivery.deliver, lambda: outage.on, _pace(settings), besides)
         tidying = Tidying(database, scaled(3600))
         queue.process(EMAIL, _handler(delivery), concurrency=settings.smtp_connections)
         calling = _calling(settings, database, queue)
@@ -180,6 +180,7 @@ def _policy(settings: Settings) -> Policy:
         ambiguous_wait=settings.scaled(settings.ambiguous_wait_seconds),
         on_ambiguous=settings.on_ambiguous,
         outage_wait=settings.scaled(30),
+        catch_up_after=settings.scaled(600),
         time_scale=settings.timing_scale,
     )
 

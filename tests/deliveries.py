@@ -14,10 +14,11 @@ from uuid import UUID
 from sqlalchemy import create_engine, func, insert, select, text, update
 from sqlalchemy.pool import NullPool
 
+from rmindr.catch_up import CatchUp
 from rmindr.database import Database, now
 from rmindr.delivery import Delivery, Policy, Witness
 from rmindr.facts import Facts
-from rmindr.ledger import Claim, Ledger, reminders, row
+from rmindr.ledger import Claim, reminders, row
 from rmindr.mail.letters import Letters
 from rmindr.mail.smtp import Patience, Transport
 from rmindr.models import Kind, Reminder, Status, new_id
@@ -190,7 +191,7 @@ class Scene:
     """A delivery and what it is made of."""
 
     delivery: Delivery
-    ledger: Ledger
+    ledger: CatchUp
     witness: Witness
     outage: MailOutage
     letters: Letters
@@ -212,7 +213,7 @@ async def delivering(
     rules = Policy(listed=listed, **{"lease": LEASE} | policy)
     server = SmtpServer(host="127.0.0.1", port=sink.port, security="plain")
     transport = Transport(server, hello="example.net", connections=4, patience=patience)
-    ledger, witness = Ledger(database, rules.lease), Witness(queue.redis, queue.keys.prefix)
+    ledger, witness = CatchUp(database, rules.lease), Witness(queue.redis, queue.keys.prefix)
     outage = MailOutage(transport.probe, Facts(database), timedelta(milliseconds=20))
     letters = Letters(name="Reminders", address=SENDER, bounces_to=SENDER, links=None)
     delivery = Delivery(ledger, transport, letters, witness, rules, outage, worker="here", checkpoint=checkpoint)

@@ -39,6 +39,16 @@ class LetterBroken(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One reminder of several that a letter says."""
+
+    id: UUID
+    message: str
+    due_at: datetime
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """What a letter is made of."""
 
@@ -55,6 +65,8 @@ class Contents:
     about: str = ""
     # Who set it, where that is not who reads it.
     by: str | None = None
+    # The others that are said with it, where several are late.
+    others: Sequence[Item] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +96,8 @@ class Letters:
         )
         # Read here, once; not while a letter waits.
         self._templates = {
-            name: (text.get_template(f"{name}.txt"), html.get_template(f"{name}.html")) for name in ("letter", "own")
+            name: (text.get_template(f"{name}.txt"), html.get_template(f"{name}.html"))
+            for name in ("letter", "together", "own")
         }
 
     def message_id(self, id: UUID, rev: int) -> str:
@@ -113,7 +126,7 @@ class Letters:
             "To": contents.recipient,
             # Whoever answers means the person who set it.
             **({"Reply-To": contents.by} if contents.by is not None and _ADDRESS.fullmatch(contents.by) else {}),
-            "Subject": _unstructured(contents.subject),
+            "Subject": _unstructured(_subject(contents)),
             "Message-ID": message_id,
             "Auto-Submitted": "auto-generated",
             "X-Auto-Response-Suppress": "OOF, AutoReply",
@@ -135,8 +148,10 @@ class Letters:
 
     def _parts(self, contents: Contents, stop: str | None) -> tuple[str, str]:
         """The letter as plain text and as HTML: the same facts in both."""
-        facts: dict[str, Any] = {"subject": contents.subject, "stop": stop}
-        if contents.kind is Kind.REMINDER:
+        facts: dict[str, Any] = {"subject": _subject(contents), "stop": stop}
+        if contents.others:
+            name, facts = "together", facts | self._facts_of_all(contents)
+        elif contents.kind is Kind.REMINDER:
             name, facts = "letter", facts | self._reminder_facts(contents)
         elif self._links is not None:
             name, facts = "own", facts | {"words": own.words(contents.kind, contents.about, self._links)}
@@ -159,6 +174,22 @@ class Letters:
             "done": links.act(Purpose.DONE, contents.id, contents.leaves_at) if links is not None else None,
             "snooze": links.act(Purpose.SNOOZE, contents.id, contents.leaves_at) if links is not None else None,
         }
+
+    def _facts_of_all(self, contents: Contents) -> dict[str, Any]:
+        this = Item(id=contents.id, message=contents.message, due_at=contents.due_at, time_zone=contents.time_zone)
+        items = [
+            {
+                "message": each.message,
+                "due": times.in_words(each.due_at, times.zone(each.time_zone)),
+                "link": self._links.manage(each.id) if self._links is not None else None,
+            }
+            for each in sorted((this, *contents.others), key=lambda each: (each.due_at, str(each.id)))
+        ]
+        return {"items": items, "account": self._links.home("account") if self._links is not None else None}
+
+
+def _subject(contents: Contents) -> str:
+    return f"{len(contents.others) + 1} reminders that are late" if contents.others else contents.subject
 
 
 def _read_back(data: bytes, contents: Contents, message_id: str, names: Sequence[str]) -> None:

@@ -35,6 +35,10 @@ router = APIRouter(include_in_schema=False)
 
 _OURS: Final = [Depends(require_own_page)]
 _LONGEST_QUERY: Final = 200
+_CATCH_UP: Final[Mapping[str, str]] = {
+    "each": "each reminder as its own mail",
+    "one": "one mail that lists them",
+}
 _SCOPES: Final[Mapping[Scope, str]] = {
     Scope.READ: "see reminders",
     Scope.WRITE: "make, change and cancel reminders",
@@ -107,11 +111,13 @@ async def account(request: Request, me: Me, tokens: TheTokens) -> Response:
 
 @router.post("/account", dependencies=_OURS)
 async def change_account(request: Request, me: Me, tokens: TheTokens, folk: Folk) -> Response:
-    """Another time zone; or mail again, where it was stopped."""
+    """Another time zone; how mail comes after an outage; or mail again, where it was stopped."""
     fields = await pressed(request)
     try:
         if "time_zone" in fields:
             await folk.move(me, times.zone(fields["time_zone"].strip().replace(" ", "_") or "UTC").key)
+        if (how := fields.get("catch_up", "")) in _CATCH_UP:
+            await folk.catch_up(me, how)
         if fields.get("mail") == "start":
             await folk.unblock(me.id)
     except times.BadTime as complaint:
@@ -186,6 +192,7 @@ async def account_page(
         "webhooks": None if webhooks is None else await webhooks.of(me),
         "events": _EVENTS,
         "url": url,
+        "ways": _CATCH_UP,
     }
     return page(request, "account.html", code=422 if problems else 200, problems=problems or {}, **context)
 

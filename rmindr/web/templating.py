@@ -48,6 +48,7 @@ _EVENT_WORDS: Final = {
     "given back": "Handed to another worker",
     "put off": "Asked to try later",
     "outage": "The mail server is the trouble",
+    "parted": "To be sent by itself",
     "in doubt": "No answer from the mail server",
     "sent": "Taken by the mail server",
     "failed": "Not sent",

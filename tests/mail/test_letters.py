@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from rmindr import drafts
 from rmindr.drafts import Asked
 from rmindr.errors import InvalidDraft
-from rmindr.mail.letters import Contents, LetterBroken, Letters
+from rmindr.mail.letters import Contents, Item, LetterBroken, Letters
 from rmindr.mail.links import MailLinks
 from rmindr.signing import Signer
 
 PROPERTY: Final = settings(deadline=None, derandomize=True, database=None, max_examples=60)
 SIGNER: Final = Signer(["a-key-for-tests-that-nobody-can-guess"])
 DUE: Final = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
+A_DAY: Final = timedelta(days=1)
 CREATED: Final = datetime(2026, 11, 23, 18, 30, 5, tzinfo=UTC)
 HEADERS: Final = [
     "Date",
@@ -565,3 +566,54 @@ def test_nothing_is_fetched_from_anywhere_to_show_a_letter() -> None:
     assert "url(" not in source
     assert "@import" not in source
     assert not {"img", "script", "link", "iframe", "object", "form"} & set(Page(source).tags)
+
+
+# Several in one
+
+
+def items(*messages: str) -> list[Item]:
+    """Others that were due in the hours before."""
+    return [
+        Item(id=UUID(int=hour), message=message, due_at=DUE - timedelta(hours=hour), time_zone="Asia/Tokyo")
+        for hour, message in enumerate(messages, 1)
+    ]
+
+
+def test_a_letter_of_several_says_each_with_its_time_and_a_way_to_it_oldest_first() -> None:
+    data = written(others=items("Water plants", "Feed cat"), public_url="https://r.example", leaves_at=DUE + A_DAY)
+
+    assert decoded(header(data, "Subject")) == "3 reminders that are late"
+    assert header(data, "Message-ID") == b"<01939f2a-7c00-7abc-8def-0123456789ab.3@example.org>"
+    for shown in (text_of(data), Page(html_of(data)).text):
+        places = [
+            shown.index(words)
+            for words in ("3 reminders could not be sent at their times", "16:00", "Feed cat", "17:00", "Water plants")
+        ]
+        assert places == sorted(places)
+        assert places[-1] < shown.index("10:00") < shown.index("Call mum")
+    links = Page(html_of(data)).links
+    assert [link.rpartition("/")[0] for link in links] == [
+        *["https://r.example/manage"] * 3, "https://r.example", "https://r.example/stop",
+    ]  # fmt: skip
+    assert len(set(links)) == 5
+    assert all(link in text_of(data) for link in links)
+
+
+@pytest.mark.parametrize("trick", [*INJECTIONS, "<script>alert(1)</script>", "--=_01939f2a7c007abc8def0123456789ab.3"])
+def test_no_trick_in_one_of_several_breaks_out_of_its_place(trick: str) -> None:
+    data = written(others=items(trick, "Feed cat"))
+
+    assert [part.get_content_type() for part in read(data).walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+    assert "script" not in Page(html_of(data)).tags
+    assert b"\nbcc" not in data.partition(b"\r\n\r\n")[0].lower()
+
+
+def test_a_zone_that_is_gone_from_one_of_several_is_refused() -> None:
+    (other,) = items("Feed cat")
+
+    with pytest.raises(LetterBroken):
+        written(others=[replace(other, time_zone="Mars/Olympus")])

@@ -570,3 +570,13 @@ async def test_a_zone_of_one_s_own_decides_where_days_begin(ada: Site) -> None:
 
     assert wrong.status == 422
     assert "Times are in Pacific/Auckland" in page.text
+
+
+async def test_how_mail_comes_after_an_outage_is_one_s_own_choice(ada: Site) -> None:
+    before = await ada.see("/account")
+    await ada.submit("/account", catch_up="one")
+    after = await ada.see("/account")
+    await ada.submit("/account", catch_up="none")
+
+    assert (before.values["catch_up"], after.values["catch_up"]) == ("each", "one")
+    assert (await ada.see("/account")).values["catch_up"] == "one"
