@@ -18,7 +18,7 @@ from rmindr.models import Kind, Status
 from rmindr.people import people
 from rmindr.signing import Purpose
 from rmindr.tokens import tokens
-from rmindr.web import api, doors, my_reminders, one_reminder, pages
+from rmindr.web import api, calendar, doors, my_reminders, one_reminder, pages
 from tests.deliveries import STANDINGS, stored, story
 from tests.web.conftest import Serve
 from tests.web.folk import STRICT, browser, plan, rows, sign_up, token
@@ -372,7 +372,8 @@ async def test_of_another_person_s_things_every_route_says_what_it_says_of_nothi
 
 def routes_with_id() -> list[tuple[str, str]]:
     """Every method and path that has the id of a person's thing."""
-    routes = [each for module in (api, pages, one_reminder, my_reminders, doors) for each in module.router.routes]
+    rooms = (api, pages, one_reminder, my_reminders, doors, calendar)
+    routes = [each for module in rooms for each in module.router.routes] + calendar.programs.routes
     found = [(method, each.path) for each in routes if isinstance(each, APIRoute) for method in sorted(each.methods)]
     return [(method, path) for method, path in found if "{id}" in path]
 

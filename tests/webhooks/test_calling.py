@@ -16,6 +16,7 @@ from standardwebhooks.webhooks import Webhook
 from rmindr.database import Database, now
 from rmindr.leaving import Leaving
 from rmindr.ledger import Claim, Ledger
+from rmindr.limits import Limits
 from rmindr.models import Call, Hook, Kind, Person, Status
 from rmindr.people import people
 from rmindr.queue import Queue
@@ -48,7 +49,7 @@ async def a_person(database: Database, address: str) -> Person:
 
 @pytest.fixture
 def kept(database: Database) -> Webhooks:
-    return Webhooks(database, HERE)
+    return Webhooks(database, HERE, Limits(database, "key"))
 
 
 @pytest.fixture
@@ -278,6 +279,35 @@ async def test_after_a_day_a_call_is_given_up(
     assert (attempts, found.state, found.answer) == (9, "given up", "answered 503")
     assert timedelta(hours=20) < waited < timedelta(hours=30)
     assert (await the_hook(database)).stopped_at is None
+
+
+async def test_a_call_whose_workers_are_lost_each_time_is_given_up_too(
+    calling: Calls, kept: Webhooks, database: Database, ada: Person, hook: Hook, receiver: Receiver
+) -> None:
+    call = await one_call(kept, database, ada, hook)
+    await alter(database, attempts=9)
+
+    await calling.make(call.id)
+
+    assert (await written(database))[0].state == "given up"
+    assert receiver.received == []
+
+
+async def test_a_fault_of_ours_is_an_attempt_like_any_other(
+    database: Database, live_queue: Queue, kept: Webhooks, trusting: ssl.SSLContext, ada: Person, hook: Hook
+) -> None:
+    async def faulty(host: str, port: int) -> list[str]:
+        raise RuntimeError("https://secret.example.org")
+
+    calling = Calls(database, live_queue, Caller(HERE, tls=trusting, resolve=faulty))
+    call = await one_call(kept, database, ada, hook)
+
+    outcome = await calling.make(call.id)
+
+    (found,) = await written(database)
+    assert outcome == {"answer": "could not be called", "attempt": 1}
+    assert (found.state, found.answer) == ("waiting", "could not be called")
+    assert (await the_hook(database)).failing_since is not None
 
 
 async def test_who_has_failed_for_days_is_called_no_more_until_its_owner_says_so(
