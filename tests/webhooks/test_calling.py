@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, insert, select, update
 from standardwebhooks.webhooks import Webhook
+from structlog.testing import capture_logs
 
 from rmindr.database import Database, now
 from rmindr.leaving import Leaving
@@ -395,11 +396,15 @@ async def test_nothing_of_an_answer_is_kept_but_its_status(
 ) -> None:
     receiver.answers = [says(418, "X-Secret: inside", body=b"inside")]
 
-    await calling.make((await one_call(kept, database, ada, hook)).id)
+    with capture_logs() as lines:
+        await calling.make((await one_call(kept, database, ada, hook)).id)
 
     (found,) = await kept.of(ada)
     assert found.answer == "answered 418"
-    assert "inside" not in repr(await written(database))
+    assert "inside" not in repr(await written(database)) + repr(lines)
+    # Nor does a log line tell where it went, or what it was signed with.
+    assert [line["event"] for line in lines] == ["called"]
+    assert not any(each in repr(lines) for each in ("localhost", "/hook", hook.secret))
 
 
 async def test_a_place_that_is_closed_by_now_is_not_called(
