@@ -45,6 +45,7 @@ ASKED_OF_DOMAIN: Final = Limit("asked of domain", 50, DAY, "50 new addresses a d
 ASKED_BY_ALL: Final = Limit("asked by all", 100, HOUR, "100 new addresses an hour")
 SIGN_IN_OF_ADDRESS: Final = Limit("sign in", 5, HOUR, "5 sign-in links an hour")
 SIGN_IN_BY_CLIENT: Final = Limit("sign in by client", 10, HOUR, "10 sign-in links an hour from one place")
+WEBHOOK_TESTS: Final = Limit("webhook tests", 10, HOUR, "10 test events an hour")
 BY_TOKEN: Final = Limit("token", 100, timedelta(minutes=1), "100 requests a minute")
 
 

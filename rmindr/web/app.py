@@ -169,7 +169,7 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
     app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
     app.state.leaving = Leaving(database)
     reach = Reach.of(settings.webhook_hosts)
-    app.state.webhooks = Webhooks(database, reach) if settings.webhooks == "on" else None
+    app.state.webhooks = Webhooks(database, reach, counted) if settings.webhooks == "on" else None
     app.state.feeds = Feeds(database, signer, app.state.lists, _public_url(settings))
     app.state.visitors = Visitors(
         None if local else people,

@@ -122,7 +122,7 @@ async def create(body: WebhookIn, webhooks: TheWebhooks, me: Theirs) -> NewWebho
     operation_id="testWebhook",
     response_description="It is on its way.",
     summary="Send a test event",
-    responses=problems("Not found", *_TOKEN),
+    responses=problems("Not found", "Too many", *_TOKEN),
 )
 async def try_it(id: UUID, webhooks: TheWebhooks, me: Theirs) -> dict[str, str]:
     """An event `webhook.test` with nothing in it."""

@@ -105,6 +105,10 @@ class Calls:
             answer, taken, gone = f"answered {status}", 200 <= status < 300, status == _GONE
         except (Closed, NotReached) as why:
             answer, taken, gone = str(why), False, False
+        except Exception:
+            # A fault of ours: the others' calls go on, and this one is given up like any other.
+            log.exception("call failed", id=str(claim.id))
+            answer, taken, gone = "could not be called", False, False
         await self._record(claim, answer, taken=taken, gone=gone)
         log.info("called", id=str(claim.id), attempt=claim.attempt, taken=taken, answer=answer)
         return {"answer": answer, "attempt": claim.attempt}
@@ -116,6 +120,10 @@ class Calls:
         async with self._database.transaction() as connection:
             found = (await connection.execute(claimed)).mappings().one_or_none()
             if found is None:
+                return None
+            if found["attempts"] > len(_WAITS_S) + 1:
+                # Its workers were lost, each time, before they could say how it went.
+                await connection.execute(update(calls).where(_call.id == id).values(state=GIVEN_UP))
                 return None
             mine = select(_hook.url, _hook.secret).where(_hook.id == found["hook_id"], _hook.stopped_at.is_(None))
             hook = (await connection.execute(mine)).mappings().one_or_none()

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 
 from rmindr.database import Database, now
 from rmindr.errors import InvalidWebhook
+from rmindr.limits import WEBHOOK_TESTS, Limits
 from rmindr.models import Hook, Person, new_id
 from rmindr.webhooks.outbox import TEST, WAITING, Event, calls, hooks, tell
 from rmindr.webhooks.places import Closed, Reach
@@ -35,9 +36,10 @@ class Kept:
 class Webhooks:
     """The webhooks of one instance. Every method raises StorageUnavailable."""
 
-    def __init__(self, database: Database, reach: Reach) -> None:
+    def __init__(self, database: Database, reach: Reach, limits: Limits) -> None:
         self._database = database
         self._reach = reach
+        self._limits = limits
 
     async def make(self, person: Person, url: str, events: Collection[str]) -> Hook:
         """A new webhook, with its secret, which nobody is told again. Raises InvalidWebhook."""
@@ -98,12 +100,14 @@ class Webhooks:
             return (await connection.execute(again)).rowcount > 0
 
     async def test(self, person: Person, id: UUID) -> bool:
-        """A call that says only that it is a test; False where it is not this person's, or is stopped."""
+        """A call that says only that it is a test; False where it is not this person's, or is stopped. Raises TooMany."""
         async with self._database.transaction() as connection:
             clock = select(now()).where(_theirs(person, id), _hook.stopped_at.is_(None))
             at = (await connection.execute(clock)).scalar_one_or_none()
             if at is None:
                 return False
+            # Whoever's address it is: it must not be called as often as somebody likes.
+            await self._limits.take((WEBHOOK_TESTS, person.owner), connection=connection)
             await tell(connection, id, TEST, at, {})
             return True
 

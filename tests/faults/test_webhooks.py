@@ -10,6 +10,7 @@ import trustme
 from sqlalchemy import insert
 
 from rmindr.database import Database
+from rmindr.limits import Limits
 from rmindr.models import Person
 from rmindr.people import people
 from rmindr.webhooks.keeping import Webhooks
@@ -38,7 +39,7 @@ async def a_listener(database: Database, receiver: Receiver, count: int = 1) -> 
     person = Person(owner="a" * 32, address="me@example.org", mailbox="me@example.org", created_at=datetime.now(UTC))
     async with database.statements() as connection:
         await connection.execute(insert(people).values(**person.model_dump()))
-    await Webhooks(database, Reach.of(["localhost"])).make(person, receiver.url(), list(Event))
+    await Webhooks(database, Reach.of(["localhost"]), Limits(database, "key")).make(person, receiver.url(), list(Event))
     for _ in range(count):
         await a_reminder(database, owner=person.owner)
     return person

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from rmindr.models import Kind, Status
 from rmindr.people import people
 from rmindr.signing import Purpose
 from rmindr.tokens import tokens
-from rmindr.web import api, doors, my_reminders, one_reminder, pages
+from rmindr.web import api, calendar, doors, my_reminders, one_reminder, pages
 from rmindr.web.undo import undo_of_later
 from tests.deliveries import STANDINGS, stored, story
 from tests.web.conftest import Serve
@@ -228,7 +229,7 @@ async def test_a_later_can_be_taken_back_for_a_minute(ada: Site, before: dict[st
     await ada.submit(undo)
 
     found = await stored(ada.app.state.database, id)
-    same = ("status", "due_at", "accepted_at", "done_at")
+    same = ("status", "due_at", "accepted_at", "done_at", "wall", "fold", "zone_rules")
     assert {name: getattr(found, name) for name in same} == {name: getattr(was, name) for name in same}
     assert story(found)[-1] == "restored"
     assert (await ada.submit(undo)).status_code == 409
@@ -237,10 +238,8 @@ async def test_a_later_can_be_taken_back_for_a_minute(ada: Site, before: dict[st
 
 async def test_a_later_is_not_taken_back_to_a_time_that_has_passed(ada: Site) -> None:
     id = await mine(ada)
-    long_ago = Before(
-        status=Status.SCHEDULED, due_at=datetime.now(UTC) - timedelta(hours=1), accepted_at=None, done_at=None
-    )
     changed = await stored(ada.app.state.database, id)
+    long_ago = replace(Before.of(changed), due_at=datetime.now(UTC) - timedelta(hours=1))
 
     answer = await ada.submit(f"/undo/{undo_of_later(ada.app.state.signer, long_ago, changed)}")
 
@@ -422,7 +421,8 @@ async def test_of_another_person_s_things_every_route_says_what_it_says_of_nothi
 
 def routes_with_id() -> list[tuple[str, str]]:
     """Every method and path that has the id of a person's thing."""
-    routes = [each for module in (api, pages, one_reminder, my_reminders, doors) for each in module.router.routes]
+    rooms = (api, pages, one_reminder, my_reminders, doors, calendar)
+    routes = [each for module in rooms for each in module.router.routes] + calendar.programs.routes
     found = [(method, each.path) for each in routes if isinstance(each, APIRoute) for method in sorted(each.methods)]
     return [(method, path) for method, path in found if "{id}" in path]
 

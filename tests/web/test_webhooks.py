@@ -118,6 +118,18 @@ async def test_a_test_event_is_on_its_way_and_an_ended_webhook_gets_none(ada: Si
     problem(await ada.client.post(f"{path}/test", headers=header), 404)
 
 
+async def test_test_events_are_not_as_many_as_somebody_likes(ada: Site) -> None:
+    header = await token(ada, "webhooks:manage")
+    path = f"/api/webhooks/{(await made(ada, header))['id']}"
+
+    answers = [(await ada.client.post(f"{path}/test", headers=header)).status_code for _ in range(12)]
+    on_the_page = await ada.submit(f"/account{path.removeprefix('/api')}/test")
+
+    assert answers == [202] * 10 + [429] * 2
+    assert on_the_page.status_code == 429
+    assert len(await bodies(ada)) == 10
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -249,7 +261,7 @@ async def test_they_are_described_like_all_else(town: Site) -> None:
     assert answers == {
         "GET /api/webhooks": ["200", "401", "403", "404", "503"],
         "POST /api/webhooks": ["201", "400", "401", "403", "404", "408", "413", "415", "422", "503"],
-        "POST /api/webhooks/{id}/test": ["202", "401", "403", "404", "503"],
+        "POST /api/webhooks/{id}/test": ["202", "401", "403", "404", "429", "503"],
         "DELETE /api/webhooks/{id}": ["204", "401", "403", "404", "503"],
     }
     assert "HTTPValidationError" not in str(described)

@@ -12,10 +12,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, insert, select, update
 from standardwebhooks.webhooks import Webhook
+from structlog.testing import capture_logs
 
 from rmindr.database import Database, now
 from rmindr.leaving import Leaving
 from rmindr.ledger import Claim, Ledger
+from rmindr.limits import Limits
 from rmindr.models import Call, Hook, Kind, Person, Status
 from rmindr.people import people
 from rmindr.queue import Queue
@@ -48,7 +50,7 @@ async def a_person(database: Database, address: str) -> Person:
 
 @pytest.fixture
 def kept(database: Database) -> Webhooks:
-    return Webhooks(database, HERE)
+    return Webhooks(database, HERE, Limits(database, "key"))
 
 
 @pytest.fixture
@@ -280,6 +282,35 @@ async def test_after_a_day_a_call_is_given_up(
     assert (await the_hook(database)).stopped_at is None
 
 
+async def test_a_call_whose_workers_are_lost_each_time_is_given_up_too(
+    calling: Calls, kept: Webhooks, database: Database, ada: Person, hook: Hook, receiver: Receiver
+) -> None:
+    call = await one_call(kept, database, ada, hook)
+    await alter(database, attempts=9)
+
+    await calling.make(call.id)
+
+    assert (await written(database))[0].state == "given up"
+    assert receiver.received == []
+
+
+async def test_a_fault_of_ours_is_an_attempt_like_any_other(
+    database: Database, live_queue: Queue, kept: Webhooks, trusting: ssl.SSLContext, ada: Person, hook: Hook
+) -> None:
+    async def faulty(host: str, port: int) -> list[str]:
+        raise RuntimeError("https://secret.example.org")
+
+    calling = Calls(database, live_queue, Caller(HERE, tls=trusting, resolve=faulty))
+    call = await one_call(kept, database, ada, hook)
+
+    outcome = await calling.make(call.id)
+
+    (found,) = await written(database)
+    assert outcome == {"answer": "could not be called", "attempt": 1}
+    assert (found.state, found.answer) == ("waiting", "could not be called")
+    assert (await the_hook(database)).failing_since is not None
+
+
 async def test_who_has_failed_for_days_is_called_no_more_until_its_owner_says_so(
     calling: Calls, kept: Webhooks, database: Database, ada: Person, hook: Hook, receiver: Receiver
 ) -> None:
@@ -365,11 +396,15 @@ async def test_nothing_of_an_answer_is_kept_but_its_status(
 ) -> None:
     receiver.answers = [says(418, "X-Secret: inside", body=b"inside")]
 
-    await calling.make((await one_call(kept, database, ada, hook)).id)
+    with capture_logs() as lines:
+        await calling.make((await one_call(kept, database, ada, hook)).id)
 
     (found,) = await kept.of(ada)
     assert found.answer == "answered 418"
-    assert "inside" not in repr(await written(database))
+    assert "inside" not in repr(await written(database)) + repr(lines)
+    # Nor does a log line tell where it went, or what it was signed with.
+    assert [line["event"] for line in lines] == ["called"]
+    assert not any(each in repr(lines) for each in ("localhost", "/hook", hook.secret))
 
 
 async def test_a_place_that_is_closed_by_now_is_not_called(
