@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from rmindr import __version__
 from rmindr.afterwards import Afterwards
 from rmindr.alarms import Alarms
+from rmindr.batches import Batches
 from rmindr.database import Database
 from rmindr.gate import OpenGate, PeopleGate
 from rmindr.leaving import Leaving
@@ -28,8 +29,22 @@ from rmindr.reminders import Reminders
 from rmindr.settings import Settings
 from rmindr.signing import Signer
 from rmindr.tokens import Tokens
-from rmindr.web import api, doors, health, inbox, my_reminders, one_reminder, pages, queue_acts, queue_api, queue_ui
+from rmindr.web import (
+    api,
+    api_acts,
+    api_batch,
+    doors,
+    health,
+    inbox,
+    my_reminders,
+    one_reminder,
+    pages,
+    queue_acts,
+    queue_api,
+    queue_ui,
+)
 from rmindr.web.access import Operators
+from rmindr.web.description import as_they_are
 from rmindr.web.guards import (
     BodyLimit,
     HeadAsGet,
@@ -99,6 +114,8 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     own = (doors.router, one_reminder.router, my_reminders.router)
     for router in (
         api.router,
+        api_batch.router,
+        api_acts.router,
         pages.router,
         *own,
         health.router,
@@ -110,7 +127,8 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.mount("/static", _Static(directory=str(files("rmindr.web") / "static")), name="static")
     answer_errors(app)
     # The last added is the first to see a request.
-    app.add_middleware(BodyLimit, limits={f"{queue_api.PATH}/job": queue_api.MAX_BODY})
+    larger = {f"{queue_api.PATH}/job": queue_api.MAX_BODY, api_batch.PATH: api_batch.MAX_BODY}
+    app.add_middleware(BodyLimit, limits=larger)
     app.add_middleware(HttpsOnly, public_url=public_url, enabled=https and bool(settings.trusted_proxies))
     app.add_middleware(KnownHost, hosts=settings.hosts)
     app.add_middleware(LastResort)
@@ -133,12 +151,14 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
     app.state.signer, app.state.people, app.state.limits, app.state.tokens = signer, people, counted, Tokens(database)
     app.state.reminders = books = Reminders(database, alarms, gate)
     app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
+    app.state.batches = Batches(database, alarms, gate, books)
     app.state.leaving = Leaving(database)
     app.state.visitors = Visitors(
         None if local else people,
         app.state.tokens,
         signer,
         settings.recipients.allow,
+        counted,
         https=https,
         trusted_proxies=settings.trusted_proxies or 0,
     )
@@ -150,7 +170,7 @@ class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description, made when somebody first asks."""
         if self.openapi_schema is None:
-            api.as_they_are(super().openapi())
+            as_they_are(super().openapi(), everybody=self.state.operators.everybody)
         return super().openapi()
 
 

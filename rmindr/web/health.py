@@ -18,6 +18,7 @@ from rmindr.facts import OUTAGE, Facts
 from rmindr.ledger import row
 from rmindr.models import WAITING, Status
 from rmindr.queue import QueueUnavailable, State
+from rmindr.web.problems import RETRY_AFTER_S
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,7 +33,7 @@ async def healthz(request: Request) -> Response:
     try:
         paused = bool(await Facts(request.app.state.database).get(OUTAGE))
     except StorageUnavailable:
-        return JSONResponse({"status": "down"}, 503)
+        return JSONResponse({"status": "down"}, 503, {"Retry-After": str(RETRY_AFTER_S)})
     counts = await _queue_counts(request)
     return JSONResponse({"status": "degraded" if paused or counts is None else "up"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -22,9 +22,9 @@ from rmindr.models import Person, Reminder
 from rmindr.reminders import Eyes
 from rmindr.tokens import Scope, Tokens
 from rmindr.web.access import require_own_page
-from rmindr.web.api import shown
 from rmindr.web.bodies import pressed
 from rmindr.web.doors import Folk
+from rmindr.web.shown import shown
 from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage, Visitor, visitors_of
 
@@ -35,6 +35,13 @@ _LONGEST_QUERY: Final = 200
 _SCOPES: Final[Mapping[Scope, str]] = {
     Scope.READ: "see reminders",
     Scope.WRITE: "make, change and cancel reminders",
+}
+# After so many days a token ends by itself.
+_ENDS: Final[Mapping[str, str]] = {
+    "30": "after 30 days",
+    "90": "after 90 days",
+    "365": "after a year",
+    "": "when it is revoked",
 }
 
 
@@ -111,11 +118,16 @@ async def make_token(request: Request, me: Me, tokens: TheTokens) -> Response:
     """A new token, shown this once."""
     fields = await pressed(request)
     scopes = [scope for scope in _SCOPES if fields.get(scope)]
+    days = fields.get("ends", "")
+    typed = {"named": fields.get("name", ""), "ended": days}
     try:
-        token, secret = await tokens.make(me, fields.get("name", ""), scopes)
+        if days not in _ENDS:
+            raise InvalidDraft({"ends": "must be one of those that are offered"})
+        ends = datetime.now(UTC) + timedelta(days=int(days)) if days else None
+        token, secret = await tokens.make(me, fields.get("name", ""), scopes, ends)
     except InvalidDraft as error:
-        return await _account_page(request, me, tokens, problems=error.problems, named=fields.get("name", ""))
-    return page(request, "token.html", token=token, secret=secret, scopes=_SCOPES)
+        return await _account_page(request, me, tokens, problems=error.problems, **typed)
+    return page(request, "token.html", token=token, secret=secret, scopes=_SCOPES, place=ZoneInfo(me.time_zone))
 
 
 @router.post("/account/tokens/{id}/revoke", dependencies=_OURS)
@@ -153,9 +165,16 @@ async def delete(request: Request, me: Me, tokens: TheTokens) -> Response:
 
 
 async def _account_page(
-    request: Request, me: Person, tokens: Tokens, *, problems: Mapping[str, str] | None = None, named: str = ""
+    request: Request,
+    me: Person,
+    tokens: Tokens,
+    *,
+    problems: Mapping[str, str] | None = None,
+    named: str = "",
+    ended: str = "365",
 ) -> Response:
     context = {"person": me, "tokens": await tokens.of(me), "scopes": _SCOPES, "named": named}
+    context |= {"ends": _ENDS, "ended": ended, "now": datetime.now(UTC)}
     return page(request, "account.html", code=422 if problems else 200, problems=problems or {}, **context)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from rmindr import times
-from rmindr.afterwards import Afterwards
 from rmindr.errors import BadToken, InvalidDraft, TooLate
 from rmindr.forms import SeriesOut
 from rmindr.models import FINAL, WAITING, Reminder, Status
@@ -19,6 +18,7 @@ from rmindr.reminders import Eyes
 from rmindr.signing import Purpose, Signer
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books
+from rmindr.web.api_acts import Acts
 from rmindr.web.bodies import pressed
 from rmindr.web.doors import Folk, Signs
 from rmindr.web.here import CHANGEABLE, AtReminder, Here, of_reminder
@@ -31,15 +31,6 @@ router = APIRouter(include_in_schema=False)
 
 _OURS: Final = [Depends(require_own_page)]
 _UNDO: Final = timedelta(minutes=1)
-
-
-def afterwards_of(request: Request) -> Afterwards:
-    """The acts of this application."""
-    acts: Afterwards = request.app.state.afterwards
-    return acts
-
-
-Acts = Annotated[Afterwards, Depends(afterwards_of)]
 
 
 @of_reminder(router, "GET")
