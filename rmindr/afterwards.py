@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_, case, false, or_, update
 
-from rmindr import series, times
+from rmindr import moments, series, times
 from rmindr.alarms import Alarms
 from rmindr.database import Database, from_ms, now, to_ms
 from rmindr.errors import InvalidDraft, ReminderNotFound, TooLate
@@ -120,6 +121,18 @@ class Afterwards:
         if not self._clock() < until < self._clock() + times.HORIZON:
             raise InvalidDraft({"when": "must be a time to come"})
         return await self._plan(id, until, eyes, asker, or_(CHANGEABLE, _ENDED), "snoozed")
+
+    async def snooze(self, id: UUID, until: str, eyes: Eyes, asker: Asker, *, fold: int | None = None) -> Reminder:
+        """As `again`, until what a text says on the clock of its zone: an instant, a time, or words. Raises as `again`."""
+        seen, clock = await self._books.find(id, eyes), self._clock()
+        try:
+            found = moments.moment(until, ZoneInfo(seen.time_zone), clock=clock, fold=fold)
+        except times.BadTime as complaint:
+            raise InvalidDraft({"until": str(complaint)}) from None
+        if found.repeats is not None or not clock < found.at < clock + times.HORIZON:
+            raise InvalidDraft({"until": "must be one time to come"})
+        _, changed = await self.again(id, found.at, eyes, asker)
+        return changed
 
     async def send_now(self, id: UUID, eyes: Eyes, asker: Asker) -> Reminder:
         """Without waiting for its time; or, where it was not sent, once more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -28,11 +28,21 @@ class Alarms:
 
     async def set(self, reminder: Reminder) -> None:
         """Let it ring when the reminder is due."""
-        if reminder.status != Status.SCHEDULED or reminder.due_at - self._clock() > self._feed_window:
-            return
-        with contextlib.suppress(QueueError, TimeoutError):
-            async with asyncio.timeout(_QUICK_S):
-                await self._queue.lifecycle.create(alarm(reminder.id, reminder.rev, reminder.next_at))
+        if self._is_near(reminder):
+            with contextlib.suppress(QueueError, TimeoutError):
+                async with asyncio.timeout(_QUICK_S):
+                    await self._queue.lifecycle.create(alarm(reminder.id, reminder.rev, reminder.next_at))
+
+    async def set_many(self, reminders: Sequence[Reminder]) -> None:
+        """Let each ring when it is due, the soonest first: the time for the try may not be enough for all."""
+        near = sorted((each for each in reminders if self._is_near(each)), key=lambda each: each.next_at)
+        if near:
+            with contextlib.suppress(QueueError, TimeoutError):
+                async with asyncio.timeout(_QUICK_S):
+                    await self._queue.create_many([alarm(each.id, each.rev, each.next_at) for each in near])
+
+    def _is_near(self, reminder: Reminder) -> bool:
+        return reminder.status == Status.SCHEDULED and reminder.due_at - self._clock() <= self._feed_window
 
     async def forget(self, seen: Reminder) -> None:
         """Best effort: a job of an old revision finds nothing to do when its time comes."""

@@ -6,6 +6,7 @@ RmindrError
 │   └── InvalidWebhook      what was asked for cannot be a webhook
 ├── ReminderNotFound        no reminder under this id, or not one for these eyes
 ├── TooLate                 the mail has left, or is leaving; nothing was changed
+├── Changed                 it is not any more as whoever wants to change it has seen it; nothing was changed
 ├── KeyReused               an Idempotency-Key that came with another request before
 ├── BadToken                a link of a mail that is not ours, is for something else, was used, or is too old
 ├── TooMany                 more than a limit allows; says when one more will be
@@ -56,6 +57,13 @@ class TooLate(RmindrError):
     def __init__(self, status: str) -> None:
         super().__init__(_TOO_LATE.get(status, f"This reminder is {status}; it can no longer be changed."))
         self.status = status
+
+
+class Changed(RmindrError):
+    """The reminder is not any more as whoever wants to change it has seen it; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("This reminder has changed since you read it; read it again, and decide anew.")
 
 
 class KeyReused(RmindrError):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from sqlmodel import Field, SQLModel
 
 from rmindr.database import from_ms
@@ -39,15 +39,27 @@ class ReminderIn(SQLModel):
     """A reminder as it is asked for. Either `due_at`, an instant with its offset, or `when`: words, or a time on the clock
     of `time_zone`."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {
+        "extra": "forbid",
+        # What is not of its type is a mistake: `"1"` is no number here, and `false` no 0.
+        "strict": True,
+        "json_schema_extra": {
+            "examples": [
+                {"to": "me@example.org", "message": "Call mum", "due_at": "2099-12-01T09:00:00Z"},
+                {"to": "me@example.org", "message": "Plants", "when": "every monday 8am", "time_zone": "Europe/Paris"},
+            ]
+        },
+    }
 
     to: str = Field(description="The one address that the mail goes to.", schema_extra={"examples": ["me@example.org"]})
     message: str = Field(description="The text of the mail.", schema_extra={"examples": ["Call mum"]})
     subject: str | None = Field(None, description="By default made from the message's first line.")
     due_at: str | None = Field(
         None,
-        description="The instant, RFC 3339 with an offset; milliseconds are kept.",
-        schema_extra={"examples": ["2026-12-01T09:00:00Z"]},
+        description="The instant, RFC 3339 with an offset; milliseconds are kept. A zone behind it, `[Europe/Paris]` (RFC "
+        "9557), goes before `time_zone`; the offset decides, and where the zone is critical, `[!Europe/Paris]`, they must "
+        "agree.",
+        schema_extra={"examples": ["2099-12-01T09:00:00Z"]},
     )
     when: str | None = Field(
         None,
@@ -90,9 +102,10 @@ class ReminderIn(SQLModel):
 
 
 class ReminderChange(SQLModel):
-    """What to change; what is left out stays. `null` is refused, as nothing of a reminder can be missing."""
+    """What to change, a JSON merge patch (RFC 7396): what is left out stays. `null` takes a deadline away; nothing else of a
+    reminder can be missing."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "strict": True, "json_schema_extra": {"examples": [{"message": "Call dad"}]}}
 
     to: str | None = None
     message: str | None = None
@@ -101,15 +114,29 @@ class ReminderChange(SQLModel):
     when: str | None = None
     time_zone: str | None = None
     fold: int | None = Field(None, ge=0, le=1)
-    deadline_at: str | None = Field(None, description="Empty takes it away.")
+    deadline_at: str | None = Field(None, description="`null`, or empty, takes it away.")
     repeat: str | None = Field(None, description="Another rule, for all that follow.")
 
     @field_validator("*", mode="before")
     @classmethod
-    def _never_null(cls, value: Any) -> Any:
+    def _never_null(cls, value: Any, field: ValidationInfo) -> Any:
+        if value is None and field.field_name == "deadline_at":
+            return ""
         if value is None:
             raise ValueError("must not be null; leave it out to keep it as it is")
         return value
+
+
+class PreviewIn(ReminderChange):
+    """A reminder that is still being written."""
+
+    model_config = {"json_schema_extra": {"examples": [{"when": "tomorrow 9am", "time_zone": "Europe/Paris"}]}}
+
+    until: str | None = None
+    count: int | None = Field(None, ge=1, le=10_000)
+    from_completion: bool | None = None
+    missed: Literal["once", "skip"] | None = None
+    reader_time_zone: str | None = Field(None, description="On whose clock it is told, too, where that is another.")
 
 
 class TimelineEvent(SQLModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -58,6 +58,38 @@ class Left:
     full_in: timedelta
 
 
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """A limit that nobody else takes of until the transaction ends: taken of here, and written once (`Limits.keep`).
+
+    `busy` is how long, ms, what was taken is not free again, as seen at `clock`."""
+
+    limit: Limit
+    name: str
+    clock: datetime
+    busy: int
+    taken: int = 0
+
+    @property
+    def left(self) -> Left:
+        """What is left of it now."""
+        step, whole = _ms(self.limit.per / self.limit.count), _ms(self.limit.per)
+        return Left(self.limit, max(0, (whole - self.busy) // step), timedelta(milliseconds=self.busy))
+
+    def require(self) -> None:
+        """One more may be taken. Raises TooMany."""
+        step, whole = _ms(self.limit.per / self.limit.count), _ms(self.limit.per)
+        if self.busy + step > whole:
+            wait = timedelta(milliseconds=self.busy + step - whole)
+            raise TooMany(self.limit.words, max(wait, timedelta(seconds=1)))
+
+    def take(self) -> None:
+        """Take one. Raises TooMany."""
+        self.require()
+        self.busy += _ms(self.limit.per / self.limit.count)
+        self.taken += 1
+
+
 class Limits:
     """The limits of one instance. `key` keeps the names in the table from being guessed back into addresses."""
 
@@ -71,8 +103,39 @@ class Limits:
         Raises TooMany, StorageUnavailable."""
         if connection is not None:
             return await self._take(connection, asked)
-        async with self._database.transaction() as own:
+        # One of one is one statement, which is all or nothing by itself.
+        alone = len(asked) == 1
+        async with self._database.statements() if alone else self._database.transaction() as own:
             return await self._take(own, asked)
+
+    async def hold(self, connection: AsyncConnection, *asked: tuple[Limit, str]) -> Mapping[tuple[Limit, str], Held]:
+        """Lock these until the transaction ends, to take many of each: one statement, however many they are."""
+        named = {self._name(limit, whom): (limit, whom) for limit, whom in asked}
+        if not named:
+            return {}
+        # In one order for everybody, as in `take`.
+        made = self._database.insert(buckets).values([{"name": name, "free_at": now()} for name in sorted(named)])
+        statement = made.on_conflict_do_update(index_elements=[_row.name], set_={"name": made.excluded.name}).returning(
+            _row.name, _row.free_at, type_coerce(now(), Instant)
+        )
+        held = {}
+        for name, free_at, clock in (await connection.execute(statement)).all():
+            limit, _ = named[name]
+            busy = max(0, (free_at - clock) // timedelta(milliseconds=1))
+            held[named[name]] = Held(limit=limit, name=name, clock=clock, busy=busy)
+        return held
+
+    async def keep(self, connection: AsyncConnection, held: Iterable[Held]) -> None:
+        """Write what was taken of these: one statement, however many they are."""
+        values = [
+            {"name": each.name, "free_at": each.clock + timedelta(milliseconds=each.busy)}
+            for each in held
+            if each.taken
+        ]
+        if values:
+            made = self._database.insert(buckets).values(values)
+            written = made.on_conflict_do_update(index_elements=[_row.name], set_={"free_at": made.excluded.free_at})
+            await connection.execute(written)
 
     async def _take(self, connection: AsyncConnection, asked: Sequence[tuple[Limit, str]]) -> Sequence[Left]:
         # In one order for everybody, or two transactions could wait for each other.

@@ -22,7 +22,7 @@ from rmindr.recurrence.rule import MOST_TIMES
 from rmindr.times import BadTime, Gap, Written
 
 # As programs and date fields write it; what else begins with a date is words.
-_WRITTEN: Final = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt]| [0-9]{2}:[0-9]{2}(?!.*[a-yA-Y]))", re.DOTALL)
+_WRITTEN: Final = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt]| [0-9]{2}:[0-9]{2}(?![^\[]*[a-yA-Y]))")
 _RULE: Final = re.compile(r"\s*(RRULE:)?[A-Z]+=", re.ASCII | re.IGNORECASE)
 # What words for repeating may say besides the time that is given elsewhere.
 _NO_TIME: Final = frozenset({"repeat", "day", "weekday", "end", "completion"})
@@ -60,7 +60,7 @@ def rules_in_use() -> str:
 def moment(text: str, place: ZoneInfo, *, clock: datetime, fold: int | None = None, exact: bool = False) -> Moment:
     """What a text says, read in this zone at this moment. Raises BadTime.
 
-    `exact`: only as programs write it, RFC 3339."""
+    `exact`: only as programs write it, RFC 3339 or RFC 9557. A zone that the text names goes before `place`."""
     if exact or _WRITTEN.match(text):
         return _of_written(times.read(text), place, fold, clock)
     reading = words.read(text, now=clock, zone=place)
@@ -85,6 +85,7 @@ def check(text: str, *, clock: datetime, exact: bool = False) -> None:
 
 
 def _of_written(written: Written, place: ZoneInfo, fold: int | None, clock: datetime) -> Moment:
+    place = written.place or place
     try:
         at = times.instant(written, place, fold=fold, after=clock)
     except Gap as gap:
@@ -94,7 +95,7 @@ def _of_written(written: Written, place: ZoneInfo, fold: int | None, clock: date
         if at <= clock:
             raise BadTime("is in the past") from None
     if written.offset is not None:
-        return Moment(at=at, place=place)
+        return Moment(at=at, place=place, notes=(written.note,) if written.note else ())
     note = settle(written.wall, place, fold=fold or 0).note
     return Moment(at=at, place=place, wall=written.wall, fold=fold or 0, notes=(note,) if note else ())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -104,6 +104,42 @@ class People:
             index_elements=[_person.mailbox], set_={"mailbox": made.excluded.mailbox}
         ).returning(*_person)
         return Person(**(await connection.execute(statement)).mappings().one())
+
+    async def lock_many(
+        self, connection: AsyncConnection, addresses: Sequence[str]
+    ) -> tuple[Mapping[str, Person], Collection[UUID]]:
+        """The people at these addresses by mailbox, as `lock` has them, in one statement; and the ids of those who were
+        made."""
+        # Of two ways to write one, the first is kept. In one order for everybody, or two transactions could wait for each
+        # other.
+        named = dict(sorted({mailbox(address): address for address in reversed(addresses)}.items()))
+        ids = {name: new_id() for name in named}
+        made = self._database.insert(people).values(
+            [
+                {"id": id, "owner": id.hex, "address": named[name], "mailbox": name, "created_at": now()}
+                for name, id in ids.items()
+            ]
+        )
+        statement = made.on_conflict_do_update(
+            index_elements=[_person.mailbox], set_={"mailbox": made.excluded.mailbox}
+        ).returning(*_person)
+        found = [Person(**each) for each in (await connection.execute(statement)).mappings()]
+        return {each.mailbox: each for each in found}, {each.id for each in found} & set(ids.values())
+
+    async def forget_new(self, connection: AsyncConnection, ids: Collection[UUID]) -> None:
+        """Whoever was made in this transaction, and for nothing."""
+        if ids:
+            await connection.execute(delete(people).where(_person.id.in_(ids)))
+
+    async def consents_of(
+        self, connection: AsyncConnection, sender: Person, recipients: Iterable[Person]
+    ) -> Mapping[UUID, str]:
+        """What these have answered to whoever wants to remind them, by id: asked, agreed, refused. Whoever was never asked is
+        not there."""
+        ids = [each.id for each in recipients]
+        theirs = (consents.c.sender_id == sender.id, consents.c.recipient_id.in_(ids))
+        found = await connection.execute(select(consents.c.recipient_id, consents.c.state).where(*theirs))
+        return dict(found.all())
 
     # Asking
 

@@ -6,28 +6,26 @@ whose failure changes nothing, because the feeder sets it too.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Result, and_, bindparam, case, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rmindr import drafts, moments, series, times
+from rmindr import drafts, series, times
 from rmindr.alarms import Alarms
 from rmindr.database import Database, now
 from rmindr.drafts import Asked
-from rmindr.errors import InvalidDraft, KeyReused, ReminderNotFound, TooLate
+from rmindr.errors import Changed, InvalidDraft, KeyReused, ReminderNotFound, TooLate
 from rmindr.forms import Draft
 from rmindr.gate import Asker, Gate
 from rmindr.ledger import note, noted, reminders, row
-from rmindr.models import WAITING, Kind, Reminder, Series, Status, new_id
+from rmindr.models import WAITING, Kind, Reminder, Series, Status
+from rmindr.rows import as_seen, fingerprint, new_row, overlaid, replanned, same_time
 
 CHANGEABLE: Final = or_(
     row.status.in_((Status.UNCONFIRMED, *WAITING)),
@@ -54,7 +52,13 @@ _CHANGE: Final = update(reminders).where(CHANGEABLE).values(**REVISED)
 # An edit confirms nothing.
 _EDITED: Final = case((row.status == Status.UNCONFIRMED, Status.UNCONFIRMED), else_=Status.SCHEDULED)
 _INSERT: Final = insert(reminders).returning(*row)
+# Whether a reminder is as whoever wants to change it has seen it.
+Condition = Callable[[Reminder], bool]
 _BY_KEY: Final = select(*row).where(row.owner == bindparam("of_owner"), row.idem_key == bindparam("of_key"))
+
+
+class _Outrun(Exception):
+    """Somebody else was faster: what was written beside the reminder is to be rolled back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +121,11 @@ class Reminders:
                 admission = await self._gate.admit(connection, asker, draft)
                 if admission.status is None:
                     return None
-                values = self._values(draft, asked, admission.owner, admission.status, idem_key)
+                values = new_row(draft, admission.owner, admission.status, self._clock())
+                if idem_key is not None:
+                    values |= {"idem_key": idem_key, "idem_hash": fingerprint(asked)}
                 if draft.repeats is not None:
                     values["series_id"] = await series.begin(connection, draft, admission.owner)
-                    values["occurrence"] = draft.repeats.start.isoformat()
                 reminder = _reminder((await connection.execute(_INSERT, values)).mappings().one())
         except IntegrityError:
             # The same key, a moment ago and on another connection.
@@ -133,26 +138,12 @@ class Reminders:
             await self._alarms.set(each)
         return reminder
 
-    def _values(self, draft: Draft, asked: Asked, owner: str, status: Status, idem_key: str | None) -> dict[str, Any]:
-        clock = self._clock()
-        return {
-            "id": new_id(),
-            "rev": 1,
-            "owner": owner,
-            "status": status,
-            "recipient": draft.to,
-            "subject": draft.subject,
-            "message": draft.message,
-            "due_at": draft.due_at,
-            "next_at": draft.due_at,
-            "time_zone": draft.time_zone,
-            "created_at": clock,
-            "updated_at": clock,
-            "idem_key": idem_key,
-            "idem_hash": _fingerprint(asked) if idem_key is not None else None,
-            "timeline": _created(clock),
-            **_planned(draft),
-        }
+    async def copy(
+        self, id: UUID, change: Asked, eyes: Eyes, asker: Asker, *, idem_key: str | None = None
+    ) -> Reminder | None:
+        """Another one like it, but for what is changed. Raises as `schedule`; ReminderNotFound."""
+        seen = await self.find(id, eyes)
+        return await self.schedule(overlaid(seen, change), asker, idem_key=idem_key)
 
     async def find(self, id: UUID, eyes: Eyes) -> Reminder:
         """The reminder. Raises ReminderNotFound, for those who may not see it, too; StorageUnavailable."""
@@ -175,13 +166,23 @@ class Reminders:
         async with self._database.statements() as connection:
             return [_reminder(found) for found in (await connection.execute(statement)).mappings()]
 
-    async def edit(self, id: UUID, change: Asked, eyes: Eyes, asker: Asker, *, following: bool = False) -> Reminder:
+    async def edit(
+        self,
+        id: UUID,
+        change: Asked,
+        eyes: Eyes,
+        asker: Asker,
+        *,
+        following: bool = False,
+        only_if: Condition | None = None,
+    ) -> Reminder:
         """Change what is given; the old version is never sent after this returns. Another address must agree anew.
 
-        `following`: of what repeats, this one and all that follow.
-        Raises InvalidDraft, ReminderNotFound, TooLate, TooMany, StorageUnavailable."""
+        `following`: of what repeats, this one and all that follow. `only_if` holds of what is changed, not of what was
+        looked at a moment before.
+        Raises InvalidDraft, ReminderNotFound, TooLate, Changed, TooMany, StorageUnavailable."""
         while True:
-            seen = await self.find(id, eyes)
+            seen = await self._seen(id, eyes, only_if)
             held = await self._series_of(seen, change, following=following)
             draft = self._changed(seen, change, held)
             values = {
@@ -191,43 +192,51 @@ class Reminders:
                 "due_at": draft.due_at,
                 "next_at": draft.due_at,
                 "time_zone": draft.time_zone,
-                **_replanned(seen, change, draft),
+                **replanned(seen, change, draft),
             }
             if draft.repeats is not None:
                 values["occurrence"] = draft.repeats.start.isoformat()
             mails: Sequence[Reminder] = ()
-            async with self._database.transaction() as connection:
-                if held is not None:
-                    locked = await series.hold(connection, held.id)
-                    if locked is None or locked.rev != held.rev or locked.next_wall != held.next_wall:
-                        continue
-                    await series.change(connection, held, series.restated(held, draft))
-                # An edit confirms nothing; only another address is asked about anew.
-                status: Any = _EDITED
-                if draft.to != seen.recipient:
-                    admission = await self._gate.admit(connection, asker, draft)
-                    if admission.owner != seen.owner or admission.status is None:
-                        raise InvalidDraft({"to": "cannot be changed here; make a new reminder for the other address"})
-                    status, mails = admission.status, admission.mails
-                edited = await self._change(connection, seen, "edited", values | {"status": status})
-            if edited is not None:
-                await self._alarms.forget(seen)
-                for each in (edited, *mails):
-                    await self._alarms.set(each)
-                return edited
-            await self._require_changeable(seen, eyes)
+            try:
+                async with self._database.transaction() as connection:
+                    if held is not None:
+                        locked = await series.hold(connection, held.id)
+                        if locked is None or locked.rev != held.rev or locked.next_wall != held.next_wall:
+                            continue
+                        await series.change(connection, held, series.restated(held, draft))
+                    # An edit confirms nothing; only another address is asked about anew.
+                    status: Any = _EDITED
+                    if draft.to != seen.recipient:
+                        admission = await self._gate.admit(connection, asker, draft)
+                        if admission.owner != seen.owner or admission.status is None:
+                            raise InvalidDraft(
+                                {"to": "cannot be changed here; make a new reminder for the other address"}
+                            )
+                        status, mails = admission.status, admission.mails
+                    edited = await self._change(connection, seen, "edited", values | {"status": status}, only_if)
+                    if edited is None:
+                        raise _Outrun
+            except _Outrun:
+                await self._require_changeable(seen, eyes)
+                continue
+            await self._alarms.forget(seen)
+            for each in (edited, *mails):
+                await self._alarms.set(each)
+            return edited
 
-    async def cancel(self, id: UUID, eyes: Eyes) -> Reminder:
+    async def cancel(self, id: UUID, eyes: Eyes, *, only_if: Condition | None = None) -> Reminder:
         """Never send it; once this has returned, it will not be. Of what repeats, the next one stands then.
 
-        Raises ReminderNotFound, TooLate, StorageUnavailable."""
+        What is cancelled already is as it should be, whatever `only_if` says: the answer to the first try may be lost.
+        Raises ReminderNotFound, TooLate, Changed, StorageUnavailable."""
         while True:
             seen = await self.find(id, eyes)
             if seen.status == Status.CANCELLED:
                 return seen
+            _require(seen, only_if)
             async with self._database.transaction() as connection:
                 held = await series.hold(connection, seen.series_id) if seen.series_id is not None else None
-                cancelled = await self._change(connection, seen, "cancelled", {"status": Status.CANCELLED})
+                cancelled = await self._change(connection, seen, "cancelled", {"status": Status.CANCELLED}, only_if)
                 if cancelled is not None:
                     await series.follow(connection, held, unconfirmed=seen.status == Status.UNCONFIRMED)
             if cancelled is not None:
@@ -235,14 +244,21 @@ class Reminders:
                 return cancelled
             await self._require_changeable(seen, eyes)
 
-    async def stop(self, id: UUID, eyes: Eyes) -> Reminder:
+    async def stop(self, id: UUID, eyes: Eyes, *, only_if: Condition | None = None) -> Reminder:
         """Of what repeats, cancel this one and all that follow. Raises as `cancel`; where it does not repeat, it is that."""
         seen = await self.find(id, eyes)
         if seen.series_id is None:
-            return await self.cancel(id, eyes)
+            return await self.cancel(id, eyes, only_if=only_if)
+        if only_if is not None and not only_if(seen):
+            raise Changed
         standing = row.series_id == seen.series_id
         async with self._database.transaction() as connection:
             held = await series.hold(connection, seen.series_id)
+            if only_if is not None:
+                # Writes nothing, but nobody else changes it now until the transaction ends.
+                locked = update(reminders).where(row.id == id, as_seen(seen)).values(rev=row.rev)
+                if not (await connection.execute(locked)).rowcount:
+                    raise Changed
             if held is not None and held.state == series.ACTIVE:
                 await series.change(connection, held, {"state": series.CANCELLED, "next_wall": None})
             stopped = _CHANGE.where(standing).values(status=Status.CANCELLED).returning(*row)
@@ -297,11 +313,23 @@ class Reminders:
             raise InvalidDraft({"": "is not the one that comes next; change that one, and all that follow it"})
         return held
 
+    async def _seen(self, id: UUID, eyes: Eyes, only_if: Condition | None) -> Reminder:
+        seen = await self.find(id, eyes)
+        _require(seen, only_if)
+        return seen
+
     async def _change(
-        self, connection: AsyncConnection, seen: Reminder, event: str, values: dict[str, Any]
+        self,
+        connection: AsyncConnection,
+        seen: Reminder,
+        event: str,
+        values: dict[str, Any],
+        only_if: Condition | None = None,
     ) -> Reminder | None:
         """A new revision; None where it has changed since it was seen, or cannot be changed."""
-        statement = _CHANGE.where(row.id == seen.id, row.rev == seen.rev).values(**values)
+        # An attempt that failed meanwhile is nothing to an edit, unless somebody has said that it is.
+        same = row.rev == seen.rev if only_if is None else as_seen(seen)
+        statement = _CHANGE.where(row.id == seen.id, same).values(**values)
         return one(await connection.execute(statement.returning(*row), {"note": note(event)}))
 
     async def _require_changeable(self, seen: Reminder, eyes: Eyes) -> None:
@@ -312,44 +340,32 @@ class Reminders:
 
     def _changed(self, seen: Reminder, change: Asked, held: Series | None) -> Draft:
         """The draft that the reminder becomes. An instant that is not changed may have passed already."""
-        automatic = drafts.subject_from(seen.message) == seen.subject
-        due_at, when, fold, zone = change.due_at, change.when, change.fold, change.time_zone or seen.time_zone
-        if due_at is None and when is None:
-            due_at = seen.due_at.isoformat()
-        asked = Asked(
-            to=change.to if change.to is not None else seen.recipient,
-            subject=change.subject if change.subject is not None else (None if automatic else seen.subject),
-            message=change.message if change.message is not None else seen.message,
-            due_at=due_at,
-            when=when,
-            time_zone=zone,
-            fold=fold,
-            deadline_at=change.deadline_at,
-            repeat=change.repeat,
-        )
+        # How it repeats is said by `repeat` alone here.
+        asked = overlaid(seen, replace(change, until=None, count=None, from_completion=None, missed=None))
         if held is not None and change.repeat is None and (change.when is not None or change.due_at is not None):
             asked = replace(asked, repeat=str(series.what_is_left(held)))
         clock = self._clock()
-        if _same_time(change):
+        if same_time(change):
             clock = min(clock, seen.due_at - timedelta(milliseconds=1))
         return drafts.draft(asked, clock=clock)
 
     async def _by_key(self, owner: str, idem_key: str, asked: Asked) -> Reminder | None:
         async with self._database.statements() as connection:
             known = one(await connection.execute(_BY_KEY, {"of_owner": owner, "of_key": idem_key}))
-        if known is not None and known.idem_hash != _fingerprint(asked):
+        if known is not None and known.idem_hash != fingerprint(asked):
             raise KeyReused
         return known
 
 
-def _planned(draft: Draft) -> dict[str, Any]:
-    """By what its instant was found, so that it can be found anew; and after which it is of no use."""
-    return {
-        "wall": draft.wall.isoformat() if draft.wall is not None else None,
-        "fold": draft.fold,
-        "zone_rules": moments.rules_in_use() if draft.wall is not None else "",
-        "deadline_at": draft.deadline_at,
-    }
+def _require(seen: Reminder, only_if: Condition | None) -> None:
+    """Whether it may be changed, and is as somebody wants it to be. Raises TooLate, Changed."""
+    if only_if is None:
+        return
+    # That it cannot be changed at all says more than that it is another one now (RFC 9110, 13.2.1).
+    if not _is_changeable(seen):
+        raise TooLate(seen.status)
+    if not only_if(seen):
+        raise Changed
 
 
 def _is_changeable(reminder: Reminder) -> bool:
@@ -357,36 +373,6 @@ def _is_changeable(reminder: Reminder) -> bool:
     if reminder.status == Status.SENDING:
         return reminder.marked_at is None
     return reminder.status in (Status.UNCONFIRMED, *WAITING)
-
-
-def _replanned(seen: Reminder, change: Asked, draft: Draft) -> dict[str, Any]:
-    """What an edit makes of a plan. Whatever is moved is of use for as long as before."""
-    values = {} if _same_time(change) and draft.repeats is None else _planned(draft)
-    if change.due_at is None and change.when is None and change.time_zone is not None and seen.wall is not None:
-        # Only the zone is another one: the instant stays, and so does what it is true to, a clock.
-        local = draft.due_at.astimezone(ZoneInfo(draft.time_zone))
-        wall = local.replace(tzinfo=None, fold=0).isoformat()
-        values |= {"wall": wall, "fold": local.fold, "zone_rules": moments.rules_in_use()}
-    if change.deadline_at is not None:
-        return values | {"deadline_at": draft.deadline_at}
-    useful = seen.deadline_at - seen.due_at if seen.deadline_at is not None else None
-    return values | {"deadline_at": draft.due_at + useful if useful is not None else None}
-
-
-def _same_time(change: Asked) -> bool:
-    return change.due_at is None and change.when is None and change.time_zone is None
-
-
-def _fingerprint(asked: Asked) -> str:
-    fields = [asked.to, asked.subject, asked.message, asked.due_at, asked.when, asked.time_zone, asked.fold]
-    more = [asked.repeat, asked.until, asked.count, asked.from_completion, asked.missed, asked.deadline_at]
-    # What the release before did not know of is left out where it is not said: its keys are still good.
-    fields += more if any(each is not None for each in more) else []
-    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-
-
-def _created(clock: datetime) -> str:
-    return json.dumps({"at": int(clock.timestamp() * 1000), "event": "created"}) + "\n"
 
 
 def one(result: Result[Any]) -> Reminder | None:

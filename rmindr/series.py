@@ -14,7 +14,7 @@ occurrence says `follow` in the same transaction; where a crash of an older rele
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -93,6 +93,15 @@ async def begin(connection: AsyncConnection, draft: Draft, owner: str) -> UUID:
         insert(series).values(**series_values(draft, owner, id), created_at=now(), updated_at=now())
     )
     return id
+
+
+async def begin_many(connection: AsyncConnection, drafts: Sequence[tuple[Draft, str]]) -> Sequence[UUID]:
+    """The same for many, each with its owner."""
+    ids = [new_id() for _ in drafts]
+    values = [series_values(draft, owner, id) for (draft, owner), id in zip(drafts, ids, strict=True)]
+    if values:
+        await connection.execute(insert(series).values(created_at=now(), updated_at=now()), values)
+    return ids
 
 
 async def hold(connection: AsyncConnection, id: UUID) -> Series | None:

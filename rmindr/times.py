@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 HORIZON: Final = timedelta(days=365 * 100)
-# RFC 3339 with seconds and offset optional; a comma as ISO 8601 has it is refused like everything else.
+# RFC 3339 with seconds and offset optional, and what RFC 9557 puts behind it; a comma as ISO 8601 has it is refused like
+# everything else.
 _WRITTEN: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?(Z|z|[+-]\d{2}:\d{2})?", re.ASCII
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?"
+    r"(?:(Z|z|[+-]\d{2}:\d{2})((?:\[[^\[\]]*\])*))?",
+    re.ASCII,
 )
+_SUFFIX: Final = re.compile(
+    r"\[(?P<critical>!?)(?:(?P<zone>[A-Za-z._][A-Za-z0-9._+/-]*)|(?P<offset>[+-]\d{2}:\d{2})"
+    r"|(?P<key>[a-z_][a-z0-9_-]*)=(?P<value>[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*))\]",
+    re.ASCII,
+)
+# The calendars in which dates are read here anyway.
+_CALENDARS: Final = frozenset({"gregory", "iso8601"})
 
 
 class BadTime(ValueError):
@@ -49,17 +59,23 @@ class Written:
     """A time as somebody wrote it: on the clock to the millisecond, with an offset or without.
 
     `beyond` is what rounds a finer fraction up. It is added last: a clock that is set back or forward shows the fraction
-    of a second before the change, not the second after."""
+    of a second before the change, not the second after. `place` is the zone that it names itself, and `note` a sentence on
+    what of it was not followed."""
 
     wall: datetime
     offset: timedelta | None
     beyond: timedelta = timedelta(0)
+    place: ZoneInfo | None = None
+    note: str | None = None
 
 
 def read(text: str) -> Written:
-    """Read RFC 3339, e.g. `2026-12-01T09:00:00Z` or `2026-12-01 09:00`. Raises BadTime.
+    """Read RFC 3339, e.g. `2026-12-01T09:00:00Z` or `2026-12-01 09:00`; and RFC 9557, e.g.
+    `2026-12-01T09:00:00+01:00[Europe/Paris]`. Raises BadTime.
 
-    Fractions beyond a millisecond round up, so that nothing is early."""
+    Fractions beyond a millisecond round up, so that nothing is early. The offset says which instant it is, also where the
+    clocks of the zone say something else then; where the zone is critical (`[!Europe/Paris]`) that is refused, and so is
+    anything critical that is not known. What is not known and not critical is passed over, as RFC 9557 has it."""
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
         raise BadTime("must be written like 2026-12-01T09:00:00Z")
@@ -70,7 +86,52 @@ def read(text: str) -> Written:
     except ValueError as error:
         raise BadTime(f"is no date and time: {error}") from None
     beyond = timedelta(milliseconds=1 if fraction[3:].strip("0") else 0)
-    return Written(wall, None if offset is None else _distance(offset), beyond)
+    written = Written(wall, None if offset is None else _distance(offset), beyond)
+    # «Z» and «-00:00» say the instant, and nothing of the clocks anywhere (RFC 9557, 2.2).
+    local = written.offset if offset not in (None, "Z", "z", "-00:00") else None
+    return _suffixed(written, match.group(9) or "", local)
+
+
+def _suffixed(written: Written, suffixes: str, local: timedelta | None) -> Written:
+    """What a time becomes by what RFC 9557 puts behind it; `local` is the offset of the clocks that it claims."""
+    at = 0
+    while at < len(suffixes):
+        match = _SUFFIX.match(suffixes, at)
+        # A zone comes first, and once.
+        if match is None or (at > 0 and match["key"] is None):
+            raise BadTime("has something behind it that is not as RFC 9557 has it, like [Europe/Paris]")
+        critical = match["critical"] == "!"
+        if match["key"] is not None:
+            if critical and not (match["key"] == "u-ca" and match["value"] in _CALENDARS):
+                raise BadTime(f"insists on {match[0][:60]}, which is not known here")
+        elif match["offset"] is not None:
+            if critical and local != _distance(match["offset"]):
+                raise BadTime(f"has two offsets, and insists on {match[0]}")
+        else:
+            written = _placed(written, match["zone"], local, critical=critical)
+        at = match.end()
+    return written
+
+
+def _placed(written: Written, name: str, local: timedelta | None, *, critical: bool) -> Written:
+    try:
+        place = zone(name)
+    except BadTime:
+        if critical:
+            raise
+        return written
+    if local is None:
+        return replace(written, place=place)
+    try:
+        clocks = (written.wall - local).replace(tzinfo=UTC).astimezone(place)
+    except OverflowError:
+        raise BadTime("is beyond the calendar") from None
+    if clocks.utcoffset() == local:
+        return replace(written, place=place)
+    there = f"the clocks of {_city(place.key)} show {clocks:%H:%M} then ({offset(clocks)})"
+    if critical:
+        raise BadTime(f"contradicts itself: {there}")
+    return replace(written, place=place, note=f"The offset decides: {there}.")
 
 
 def _distance(offset: str) -> timedelta:

@@ -76,12 +76,16 @@ class Tokens:
             return Token(**made.mappings().one()), secret
 
     async def bearer(self, secret: str) -> Bearer | None:
-        """Who shows this token; None where it is none, or one that is over."""
+        """Who shows this token; None where it is none, or one that is over.
+
+        It is looked up by its hash. How long that takes could tell of hashes, but from a hash nobody comes back to a secret
+        of 256 random bits."""
         if not secret.startswith(_BEGINNING) or len(secret) > 100:
             return None
         living = and_(_row.revoked_at.is_(None), or_(_row.expires_at.is_(None), _row.expires_at > now()))
+        stale = or_(_row.used_at.is_(None), _row.used_at < now() - round(_NOTED_EVERY.total_seconds() * 1000))
         statement = (
-            select(_row.id.label("token_id"), _row.scopes, *people.c)
+            select(_row.id.label("token_id"), _row.scopes, stale.label("stale"), *people.c)
             .join(people, people.c.id == _row.person_id)
             .where(_row.secret_hash == hashed(secret), living)
         )
@@ -89,8 +93,9 @@ class Tokens:
             found = (await connection.execute(statement)).mappings().one_or_none()
             if found is None:
                 return None
-            stale = or_(_row.used_at.is_(None), _row.used_at < now() - round(_NOTED_EVERY.total_seconds() * 1000))
-            await connection.execute(update(tokens).where(_row.id == found["token_id"], stale).values(used_at=now()))
+            if found["stale"]:
+                used = update(tokens).where(_row.id == found["token_id"], stale)
+                await connection.execute(used.values(used_at=now()))
         person = Person(**{column.name: found[column.name] for column in people.c})
         return Bearer(token=found["token_id"], person=person, scopes=frozenset(found["scopes"].split()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -74,6 +75,51 @@ async def test_of_many_at_once_exactly_as_many_come_through_as_there_may(databas
     through = [await asyncio.gather(*(one() for _ in range(3))) for _ in range(4)]
 
     assert sum(map(sum, through)) == 3
+
+
+# Many at once
+
+
+async def test_what_is_held_is_taken_of_as_one_by_one(database: Database, limits: Limits) -> None:
+    await limits.take((THREE, "ada"))
+
+    async with database.transaction() as connection:
+        held = (await limits.hold(connection, (THREE, "ada"), (ONE, "ada")))[THREE, "ada"]
+        left = [held.left.count]
+        for _ in range(2):
+            held.take()
+            left.append(held.left.count)
+        with pytest.raises(TooMany) as caught:
+            held.take()
+        await limits.keep(connection, [held])
+
+    assert left == [2, 1, 0]
+    assert timedelta(minutes=19) < caught.value.retry_after <= timedelta(minutes=20)
+    with pytest.raises(TooMany):
+        await limits.take((THREE, "ada"))
+    # Held, but nothing was taken of it.
+    assert (await limits.take((ONE, "ada")))[0].count == 0
+
+
+async def test_what_is_held_is_nobody_else_s_to_take_meanwhile(database: Database, limits: Limits) -> None:
+    async def take(count: int) -> int:
+        async with database.transaction() as connection:
+            (held,) = (await limits.hold(connection, (THREE, "ada"))).values()
+            taken = 0
+            for _ in range(count):
+                with contextlib.suppress(TooMany):
+                    held.take()
+                    taken += 1
+            await limits.keep(connection, [held])
+            return taken
+
+    assert sum(await asyncio.gather(*(take(2) for _ in range(3)))) == 3
+
+
+async def test_holding_none_says_nothing(database: Database, limits: Limits) -> None:
+    async with database.transaction() as connection:
+        assert await limits.hold(connection) == {}
+        await limits.keep(connection, [])
 
 
 async def test_the_table_knows_nobody_s_name(database: Database, limits: Limits) -> None:

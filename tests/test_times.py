@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -133,6 +134,90 @@ def test_an_instant_beyond_what_the_calendar_holds_is_refused(text: str, zone: s
 
 
 # Fractions of a second
+
+
+# What RFC 9557 puts behind it
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "place"),
+    [
+        ("2026-12-01T09:00:00+01:00[Europe/Paris]", utc(2026, 12, 1, 8), "Europe/Paris"),
+        ("2026-12-01T09:00:00+01:00[!Europe/Paris]", utc(2026, 12, 1, 8), "Europe/Paris"),
+        ("2026-12-01 09:00+01:00[Europe/Paris][u-ca=hebrew][knort=blargel]", utc(2026, 12, 1, 8), "Europe/Paris"),
+        ("2026-12-01T09:00:00+01:00[Europe/Paris][!u-ca=gregory]", utc(2026, 12, 1, 8), "Europe/Paris"),
+        # The instant, and nothing of the clocks anywhere: so it agrees with all of them.
+        ("2026-12-01T09:00:00Z[!Europe/Paris]", utc(2026, 12, 1, 9), "Europe/Paris"),
+        ("2026-12-01T09:00:00-00:00[!Europe/Paris]", utc(2026, 12, 1, 9), "Europe/Paris"),
+        # What is not known and not critical is passed over.
+        ("2026-12-01T09:00:00+01:00[Mars/Olympus]", utc(2026, 12, 1, 8), None),
+        ("2026-12-01T09:00:00+01:00[+01:00]", utc(2026, 12, 1, 8), None),
+        ("2026-12-01T09:00:00+01:00[!+01:00]", utc(2026, 12, 1, 8), None),
+        ("2026-12-01T09:00:00+01:00[+05:00]", utc(2026, 12, 1, 8), None),
+        ("2026-12-01T09:00:00+01:00[_foo=bar-2]", utc(2026, 12, 1, 8), None),
+    ],
+)
+def test_a_zone_behind_it_is_its_own_and_what_is_not_critical_may_be_unknown(
+    text: str, expected: datetime, place: str | None
+) -> None:
+    written = times.read(text)
+
+    at = times.instant(written, written.place or times.zone("Asia/Tokyo"), after=NOW)
+
+    assert (at, written.place.key if written.place else None, written.note) == (expected, place, None)
+
+
+def test_where_offset_and_zone_disagree_the_offset_decides_and_that_is_said() -> None:
+    written = times.read("2027-03-14T02:30:00-05:00[America/New_York]")
+
+    assert times.instant(written, times.zone("UTC"), after=NOW) == utc(2027, 3, 14, 7, 30)
+    assert written.place == times.zone("America/New_York")
+    assert written.note == "The offset decides: the clocks of New York show 03:30 then (UTC−4)."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2027-03-14T02:30:00-05:00[!America/New_York]", "contradicts itself: the clocks of New York show 03:30 then"),
+        ("2026-12-01T09:00:00+00:00[!Europe/Paris]", "contradicts itself: the clocks of Paris show 10:00 then (UTC+1)"),
+        ("2026-12-01T09:00:00+01:00[!Mars/Olympus]", "is «Mars/Olympus», which is no time zone"),
+        ("2026-12-01T09:00:00+01:00[!+02:00]", "has two offsets, and insists on [!+02:00]"),
+        ("2026-12-01T09:00:00Z[!+01:00]", "has two offsets, and insists on [!+01:00]"),
+        ("2026-12-01T09:00:00Z[!u-ca=hebrew]", "insists on [!u-ca=hebrew], which is not known here"),
+        ("2026-12-01T09:00:00Z[Europe/Paris][!_foo=bar]", "insists on [!_foo=bar], which is not known here"),
+        ("2026-12-01T09:00:00Z[u-ca=gregory][Europe/Paris]", "is not as RFC 9557 has it"),
+        ("2026-12-01T09:00:00Z[Europe/Paris][Europe/Rome]", "is not as RFC 9557 has it"),
+        ("2026-12-01T09:00:00Z[]", "is not as RFC 9557 has it"),
+        ("2026-12-01T09:00:00Z[ Europe/Paris]", "is not as RFC 9557 has it"),
+        ("2026-12-01T09:00:00Z[U-CA=gregory]", "is not as RFC 9557 has it"),
+        ("2026-12-01T09:00:00Z[Europe/Paris", "must be written like"),
+        ("2026-12-01T09:00:00Z[Europe/Paris] x", "must be written like"),
+        ("0001-01-01T00:00:00+23:59[Europe/Paris]", "is beyond the calendar"),
+    ],
+)
+def test_what_is_critical_must_be_known_and_true_and_all_of_it_well_formed(text: str, said: str) -> None:
+    assert said in complaint(text)
+
+
+@pytest.mark.parametrize("unit", ["[", "[a]", "[!", "]", "[Europe/Paris]", "[a=b]", "[a=b-", "-b"])
+def test_however_much_stands_behind_it_it_is_judged_in_one_pass(unit: str) -> None:
+    text = "2026-12-01T09:00:00Z" + unit * (64 * 1024 // len(unit))
+
+    begun = time.process_time()
+    said = refusal(text)
+
+    # Ten times what it takes here; what backtracks would take minutes.
+    assert time.process_time() - begun < 2
+    assert len(said) < 200
+
+
+def refusal(text: str) -> str:
+    """Why a text is no time; nothing where it is one."""
+    try:
+        times.read(text)
+    except BadTime as refused:
+        return str(refused)
+    return ""
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from rmindr import __version__
 from rmindr.afterwards import Afterwards
 from rmindr.alarms import Alarms
+from rmindr.batches import Batches
 from rmindr.database import Database
 from rmindr.feeds import Feeds
 from rmindr.gate import OpenGate, PeopleGate
@@ -33,6 +34,8 @@ from rmindr.signing import Signer
 from rmindr.tokens import Tokens
 from rmindr.web import (
     api,
+    api_acts,
+    api_batch,
     appearance,
     calendar,
     doors,
@@ -48,6 +51,7 @@ from rmindr.web import (
     webhooks,
 )
 from rmindr.web.access import Operators
+from rmindr.web.description import as_they_are
 from rmindr.web.guards import (
     BodyLimit,
     HeadAsGet,
@@ -123,6 +127,8 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     for router in (
         calendar.programs,
         api.router,
+        api_batch.router,
+        api_acts.router,
         pages.router,
         *own,
         *called,
@@ -136,7 +142,8 @@ def create_app(settings: Settings, mails: Inbox | None = None) -> FastAPI:
     app.mount("/static", GZipMiddleware(_Static(directory=str(files("rmindr.web") / "static"))), name="static")
     answer_errors(app)
     # The last added is the first to see a request.
-    app.add_middleware(BodyLimit, limits={f"{queue_api.PATH}/job": queue_api.MAX_BODY})
+    larger = {f"{queue_api.PATH}/job": queue_api.MAX_BODY, api_batch.PATH: api_batch.MAX_BODY}
+    app.add_middleware(BodyLimit, limits=larger)
     app.add_middleware(HttpsOnly, public_url=public_url, enabled=https and bool(settings.trusted_proxies))
     app.add_middleware(KnownHost, hosts=settings.hosts)
     app.add_middleware(LastResort)
@@ -167,6 +174,7 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
     app.state.signer, app.state.people, app.state.limits, app.state.tokens = signer, people, counted, Tokens(database)
     app.state.reminders = books = Reminders(database, alarms, gate)
     app.state.afterwards, app.state.lists = Afterwards(database, alarms, gate, books), Lists(database)
+    app.state.batches = Batches(database, alarms, gate, books)
     app.state.leaving = Leaving(database)
     reach = Reach.of(settings.webhook_hosts)
     app.state.webhooks = Webhooks(database, reach, counted) if settings.webhooks == "on" else None
@@ -176,6 +184,7 @@ def _furnish(app: FastAPI, settings: Settings, database: Database, queue: Queue)
         app.state.tokens,
         signer,
         settings.recipients.allow,
+        counted,
         https=https,
         trusted_proxies=settings.trusted_proxies or 0,
     )
@@ -195,7 +204,7 @@ class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description, made when somebody first asks."""
         if self.openapi_schema is None:
-            api.as_they_are(super().openapi())
+            as_they_are(super().openapi(), everybody=self.state.operators.everybody)
         return super().openapi()
 
 

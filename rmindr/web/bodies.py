@@ -13,9 +13,15 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
-_JSON: Final = ("application/json", "application/merge-patch+json")
+from rmindr.web.quotas import quotas
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+_JSON: Final = ("application/json", MERGE_PATCH)
+# In what a change may come (RFC 5789).
+ACCEPT_PATCH: Final = {"Accept-Patch": f"{MERGE_PATCH}, application/json"}
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 30
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class _StrictRequest(Request):
@@ -34,13 +40,24 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
+            if request.method not in (spelled_out(request) or METHODS):
+                raise HTTPException(405)
             _require_once(name for name, _ in request.query_params.multi_items())
             _require_once(name for name, _ in request.headers.items() if name == "idempotency-key")
             if self.body_field is not None:
                 _require_json(request)
-            return await handle(_StrictRequest(request.scope, request.receive))
+            response = await handle(_StrictRequest(request.scope, request.receive))
+            response.headers.update(quotas(request.scope))
+            return response
 
         return strict
+
+
+def spelled_out(request: Request) -> list[str]:
+    """The methods of an address that is described letter by letter: it is no id of something at a more general one."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    described = request.app.openapi()["paths"].get(path, ())
+    return [method for method in METHODS if method.lower() in described]
 
 
 async def json_body(request: Request) -> Any:
@@ -105,8 +122,11 @@ def _require_once(names: Iterable[str]) -> None:
 
 
 def _require_json(request: Request) -> None:
-    if _content_type(request) not in _JSON:
-        raise HTTPException(415, "Send the body as application/json.")
+    if _content_type(request) in _JSON:
+        return
+    if request.method == "PATCH":
+        raise HTTPException(415, f"Send the change as {MERGE_PATCH} or application/json.", ACCEPT_PATCH)
+    raise HTTPException(415, "Send the body as application/json.")
 
 
 def _content_type(request: Request) -> str:

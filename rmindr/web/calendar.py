@@ -14,8 +14,8 @@ from rmindr.calendar import TYPE
 from rmindr.feeds import Feed, Feeds
 from rmindr.web.access import require_own_page
 from rmindr.web.api import Books
-from rmindr.web.api import _problems as problems
 from rmindr.web.bodies import StrictRoute
+from rmindr.web.description import problems_of
 from rmindr.web.here import AtReminder, of_reminder
 from rmindr.web.my_reminders import Me
 from rmindr.web.visitors import AtPage, Reading
@@ -53,7 +53,7 @@ async def file_of_one(books: Books, feeds: TheFeeds, here: AtReminder) -> Respon
     operation_id="readReminderAsCalendar",
     summary="Read one reminder as a calendar file",
     response_class=Response,
-    responses=_FILE | problems("Not found", "Token needed", "Forbidden"),
+    responses=_FILE | problems_of("Not found", "Token needed", "Forbidden"),
 )
 async def read(id: UUID, books: Books, feeds: TheFeeds, visitor: Reading) -> Response:
     """One event; of what repeats, with its rule from the one that comes next on. It takes no time and has no alarm: the mail

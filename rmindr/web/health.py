@@ -20,6 +20,7 @@ from rmindr.facts import OUTAGE, Facts
 from rmindr.ledger import row
 from rmindr.models import WAITING, Status
 from rmindr.queue import Queue, QueueUnavailable, State
+from rmindr.web.problems import RETRY_AFTER_S
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,7 +40,7 @@ async def livez(request: Request) -> Response:
     try:
         await Facts(request.app.state.database).get(OUTAGE)
     except StorageUnavailable:
-        return JSONResponse({"status": "down"}, 503)
+        return _down(["The database does not answer."])
     return JSONResponse({"status": "up"})
 
 
@@ -52,7 +53,7 @@ async def healthz(request: Request) -> Response:
         paused = bool(await Facts(database).get(OUTAGE))
         late = await _oldest_overdue(database)
     except StorageUnavailable:
-        return JSONResponse({"status": "down", "why": ["The database does not answer."]}, 503)
+        return _down(["The database does not answer."])
     alive = await _workers(request)
     failing = [
         *(["Sending is paused: the mail server refuses, or cannot be reached."] if paused else []),
@@ -62,7 +63,12 @@ async def healthz(request: Request) -> Response:
     degraded = ["The queue does not answer."] if alive is None else []
     said = {"status": "failing" if failing else "degraded" if degraded else "up"}
     why = failing + degraded
-    return JSONResponse(said | ({"why": why} if why else {}), 503 if failing else 200)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if failing else None
+    return JSONResponse(said | ({"why": why} if why else {}), 503 if failing else 200, headers)
+
+
+def _down(why: Sequence[str]) -> Response:
+    return JSONResponse({"status": "down", "why": why}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 @router.get("/metrics")

@@ -17,7 +17,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 # A number in a text, as far as any job has one.
 _NUMBER: Final = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
 # What Kue hands on just as it stands in Redis, that is as text.
-_TEXTS: Final = (
+TEXTS: Final = (
     "state", "error", "created_at", "promote_at", "updated_at", "failed_at", "started_at", "duration", "delay", "workerId",
     "ttl",
 )  # fmt: skip
@@ -53,7 +53,7 @@ def told(id: int | str, fields: Mapping[str, str]) -> dict[str, Any]:
         "priority": _number_in(fields, "priority"),
         "progress": fields.get("progress") or 0,
         **_parsed(id, fields, "progress_data"),
-        **{name: fields[name] for name in _TEXTS if name in fields},
+        **{name: fields[name] for name in TEXTS if name in fields},
         "attempts": {"made": made, "remaining": most - made, "max": most},
     }
 
@@ -108,7 +108,10 @@ _ITEM: Final = {
     },
 }
 # What a POST asks for, for the description.
-ASKED: Final = {"anyOf": [_ITEM, {"type": "array", "items": _ITEM}]}
+_NOTHING: Final = ({"type": "object", "maxProperties": 0}, {"type": "null"})
+ASKED: Final = {"anyOf": [_ITEM, {"type": "array", "items": _ITEM}, *_NOTHING]}
+_EXAMPLE: Final = {"type": "email", "data": {"title": "Call mum"}, "options": {"attempts": 3, "delay": 60000}}
+EXAMPLES: Final = {"one": {"value": _EXAMPLE}, "a list": {"value": [_EXAMPLE, {"type": "report"}]}}
 
 
 def asked(item: Any) -> NewJob:

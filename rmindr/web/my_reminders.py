@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -23,9 +23,9 @@ from rmindr.models import Person, Reminder
 from rmindr.reminders import Eyes
 from rmindr.tokens import Scope, Tokens
 from rmindr.web.access import require_own_page
-from rmindr.web.api import shown
 from rmindr.web.bodies import pressed
 from rmindr.web.parts import Folk
+from rmindr.web.shown import shown
 from rmindr.web.templating import page
 from rmindr.web.visitors import AtPage, Visitor, visitors_of
 from rmindr.webhooks.keeping import Webhooks
@@ -52,6 +52,13 @@ _EVENTS: Final[Mapping[Event, str]] = {
     Event.FAILED: "could not be sent",
     Event.MISSED: "was missed",
     Event.UNCERTAIN: "may have been sent",
+}
+# After so many days a token ends by itself.
+_ENDS: Final[Mapping[str, str]] = {
+    "30": "after 30 days",
+    "90": "after 90 days",
+    "365": "after a year",
+    "": "when it is revoked",
 }
 
 
@@ -130,11 +137,18 @@ async def make_token(request: Request, me: Me, tokens: TheTokens) -> Response:
     """A new token, shown this once."""
     fields = await pressed(request)
     scopes = [scope for scope in _scopes(request) if fields.get(scope)]
+    days = fields.get("ends", "")
+    typed = {"named": fields.get("name", ""), "ended": days}
     try:
-        token, secret = await tokens.make(me, fields.get("name", ""), scopes)
+        if days not in _ENDS:
+            raise InvalidDraft({"ends": "must be one of those that are offered"})
+        ends = datetime.now(UTC) + timedelta(days=int(days)) if days else None
+        token, secret = await tokens.make(me, fields.get("name", ""), scopes, ends)
     except InvalidDraft as error:
-        return await account_page(request, me, tokens, problems=error.problems, named=fields.get("name", ""))
-    return page(request, "token.html", token=token, secret=secret, scopes=_scopes(request))
+        return await account_page(request, me, tokens, problems=error.problems, **typed)
+    return page(
+        request, "token.html", token=token, secret=secret, scopes=_scopes(request), place=ZoneInfo(me.time_zone)
+    )
 
 
 @router.post("/account/tokens/{id}/revoke", dependencies=_OURS)
@@ -179,6 +193,7 @@ async def account_page(
     problems: Mapping[str, str] | None = None,
     named: str = "",
     url: str = "",
+    ended: str = "365",
 ) -> Response:
     """The account's page, with what is wrong with what was typed on it."""
     feeds: Feeds = request.app.state.feeds
@@ -188,6 +203,9 @@ async def account_page(
         "tokens": await tokens.of(me),
         "scopes": _scopes(request),
         "named": named,
+        "ends": _ENDS,
+        "ended": ended,
+        "now": datetime.now(UTC),
         "feed": feeds.address(me),
         "webhooks": None if webhooks is None else await webhooks.of(me),
         "events": _EVENTS,

@@ -20,6 +20,7 @@ from starlette.types import Scope
 
 from rmindr.errors import (
     BadToken,
+    Changed,
     InvalidDraft,
     InvalidWebhook,
     KeyReused,
@@ -30,6 +31,8 @@ from rmindr.errors import (
     TooMany,
 )
 from rmindr.queue import QueueUnavailable
+from rmindr.web.bodies import ACCEPT_PATCH, METHODS, spelled_out
+from rmindr.web.quotas import quotas
 from rmindr.web.theme import theme_of
 
 log = structlog.get_logger(__name__)
@@ -47,6 +50,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "Method not allowed": (405, "`Allow` says which methods this address has."),
     "Too slow": (408, "The body did not come in time."),
     "Too late": (409, "The mail has left, or is leaving; nothing was changed."),
+    "Changed meanwhile": (412, "The reminder is not any more what `If-Match` says; nothing was changed."),
     "Over": (410, "This link of a mail was used, or is too old."),
     "Too large": (413, "The body is larger than any reminder is."),
     "Wrong content type": (415, "The body is not said to be JSON (of a form: a form)."),
@@ -69,6 +73,7 @@ _TABLE: Final[Mapping[type[RmindrError], str]] = {
     InvalidWebhook: "Not understood",
     ReminderNotFound: "Not found",
     TooLate: "Too late",
+    Changed: "Changed meanwhile",
     KeyReused: "Idempotency-Key used before",
     BadToken: "Not found",
     TooMany: "Too many",
@@ -118,14 +123,8 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The problem of this title as a response; where a browser asks for a page, a page."""
-    said = Problem(
-        type=f"/docs#{anchor(title)}",
-        title=title,
-        status=PROBLEMS[title][0],
-        detail=detail,
-        instance=f"request:{scope.get('state', {}).get('request_id', '')}",
-        errors=list(errors) or None,
-    )
+    said = described(scope, title, detail, errors)
+    headers = {**quotas(scope), **(headers or {})}
     templates = getattr(scope["app"].state, "templates", None) if "app" in scope else None
     if templates is not None and wants_page(scope):
         act = _ACT.fullmatch(scope["path"])
@@ -135,12 +134,24 @@ def problem(
             of_queue=scope["path"].startswith("/queue/"),
             theme=theme_of(HTTPConnection(scope)),
         )
-        return Response(page, said.status, dict(headers or {}), media_type="text/html")
+        return Response(page, said.status, headers, media_type="text/html")
     content = said.model_dump(exclude_none=True)
     if scope["path"].startswith("/queue/api/"):
         # Where Kue's clients look.
         content["error"] = detail
-    return JSONResponse(content, said.status, dict(headers or {}), media_type="application/problem+json")
+    return JSONResponse(content, said.status, headers, media_type="application/problem+json")
+
+
+def described(scope: Scope, title: str, detail: str, errors: Sequence[FieldProblem] = ()) -> Problem:
+    """The problem of this title, of this request."""
+    return Problem(
+        type=f"/docs#{anchor(title)}",
+        title=title,
+        status=PROBLEMS[title][0],
+        detail=detail,
+        instance=f"request:{scope.get('state', {}).get('request_id', '')}",
+        errors=list(errors) or None,
+    )
 
 
 def anchor(title: str) -> str:
@@ -163,9 +174,21 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
 
 
-def of_draft(error: InvalidDraft) -> list[FieldProblem]:
-    """The complaints about a draft, by JSON pointer."""
-    return [FieldProblem(pointer=f"/{field}", detail=complaint) for field, complaint in error.problems.items()]
+def of_draft(error: InvalidDraft, under: str = "") -> list[FieldProblem]:
+    """The complaints about a draft, by JSON pointer; `under` is where in the body it stands."""
+    pointed = ((f"{under}/{field}" if field else under, complaint) for field, complaint in error.problems.items())
+    return [FieldProblem(pointer=pointer, detail=complaint) for pointer, complaint in pointed]
+
+
+def of_fields(found: Sequence[Any]) -> tuple[str, list[FieldProblem]]:
+    """Pydantic's complaints, in one sentence and by field."""
+    errors = [_of_field(each) for each in found[:_MOST_ERRORS]]
+    return "; ".join(f"{each.name} {each.detail}" for each in errors), errors
+
+
+def wait_s(error: TooMany) -> int:
+    """How long to wait until one more will be allowed, seconds."""
+    return math.ceil(error.retry_after.total_seconds())
 
 
 def _ours(title: str) -> Any:
@@ -180,8 +203,7 @@ def _ours(title: str) -> Any:
             )
             return problem(request.scope, title, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
         if isinstance(error, TooMany):
-            wait = {"Retry-After": str(math.ceil(error.retry_after.total_seconds()))}
-            return problem(request.scope, title, str(error), headers=wait)
+            return problem(request.scope, title, str(error), headers={"Retry-After": str(wait_s(error))})
         # What is no link of ours names nothing, like one that is not there.
         over = isinstance(error, BadToken) and error.expired
         return problem(request.scope, "Over" if over else title, str(error), errors=errors)
@@ -202,7 +224,8 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = "There is nothing at this address."
     if error.status_code == 405:
         detail = "This address has other methods."
-        headers = {"Allow": ", ".join(methods_at(request))}
+        allowed = methods_at(request)
+        headers = {"Allow": ", ".join(allowed)} | (dict(ACCEPT_PATCH) if "PATCH" in allowed else {})
     return problem(request.scope, _BY_STATUS.get(error.status_code, "Bad request"), detail, headers=headers)
 
 
@@ -217,11 +240,11 @@ def methods_at(request: Request) -> list[str]:
         "headers": [],
         "query_string": b"",
     }
-    matching = (
+    matching = spelled_out(request) or [
         method
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        for method in METHODS
         if any(route.matches({**scope, "method": method})[0] == Match.FULL for route in request.app.routes)
-    )
+    ]
     return [each for method in matching for each in (("GET", "HEAD") if method == "GET" else (method,))]
 
 
@@ -231,8 +254,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if any(each["loc"][0] == "path" for each in found):
         # An id that cannot be one names nothing, like one that is not there.
         return problem(request.scope, "Not found", str(ReminderNotFound()))
-    errors = [_of_field(each) for each in found[:_MOST_ERRORS]]
-    detail = "; ".join(f"{each.name} {each.detail}" for each in errors)
+    detail, errors = of_fields(found)
     return problem(request.scope, "Not understood", detail, errors=errors)
 
 
@@ -253,6 +275,7 @@ def _sentence(each: Any) -> str:
         "int_type": "must be a whole number",
         "int_parsing": "must be a whole number",
         "model_attributes_type": "must be a JSON object",
+        "model_type": "must be a JSON object",
         "uuid_parsing": "is none of ours; take `next` of the page before",
         "string_pattern_mismatch": "has characters that it cannot have",
     }

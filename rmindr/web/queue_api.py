@@ -21,7 +21,7 @@ routes. Where it is not as Kue's is, Kue's way was a defect:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rmindr import __version__
 from rmindr.queue import InvalidJob, JobNotFound, QueueError, QueueUnavailable
 from rmindr.web.access import Operators, require_operator, require_own_page
+from rmindr.web.bodies import spelled_out
 from rmindr.web.problems import RETRY_AFTER_S, methods_at
 from rmindr.web.queue_routes import AWAY, answer, no_job, router
 
@@ -56,7 +57,7 @@ _ABOUT: Final = """Kue's JSON API, path for path. Differences that are meant:
 
 def create_api(operators: Operators) -> FastAPI:
     """The API for these operators, to be mounted; whoever mounts it puts the queue into its state as `queue`."""
-    api = FastAPI(
+    api = _Api(
         title="The queue of rmindr",
         version=__version__,
         description=_ABOUT,
@@ -72,6 +73,19 @@ def create_api(operators: Operators) -> FastAPI:
     api.add_exception_handler(Exception, _unforeseen)
     api.add_middleware(_OperatorsOnly)
     return api
+
+
+class _Api(FastAPI):
+    """FastAPI, but for who may ask, which is decided before any route."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made when somebody first asks."""
+        described = super().openapi()
+        if not self.state.operators.everybody:
+            ways = {"bearer": {"type": "http", "scheme": "bearer"}, "password": {"type": "http", "scheme": "basic"}}
+            described.setdefault("components", {})["securitySchemes"] = ways
+            described["security"] = [{"bearer": []}, {"password": []}]
+        return described
 
 
 class _OperatorsOnly:
@@ -100,6 +114,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     status, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
     if (status, message) == (404, "Not Found"):
         message = "there is nothing at this address"
+    if status == 404 and request.method not in (spelled_out(request) or (request.method,)):
+        status = 405
     if status == 405:
         headers = {"Allow": ", ".join(allowed := methods_at(request))}
         message = f"{request.method} does nothing at this address; it has {', '.join(allowed)}"

@@ -16,25 +16,22 @@ from starlette.responses import Response
 
 from rmindr.queue import InvalidJob, JobNotFound, Queue, QueueUnavailable, State, UnreadableJob
 from rmindr.web import kue
+from rmindr.web import kues_answers as told
 from rmindr.web.bodies import json_body
+from rmindr.web.problems import RETRY_AFTER_S
 
 log = structlog.get_logger(__name__)
 
 AWAY: Final = "the queue does not answer; whether anything was done is unknown"
 _MOST_AT_ONCE: Final = 1000
 
-_JOB: Final = {
-    "id": 7, "type": "email", "data": {"title": "Call mum"}, "priority": 0, "progress": 0, "state": "delayed",
-    "created_at": "1795448797530", "promote_at": "1795448857530", "updated_at": "1795448797530", "delay": "60000",
-    "attempts": {"made": 0, "remaining": 3, "max": 3},
-}  # fmt: skip
-_ERROR: Final = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 router = APIRouter(
     responses={
         "default": {
             "description": "400 not understood, 401 not without the token, 403 not from another site's page, 404 not there, "
             "405 not by this method, 409 not in this state, 413 too large, 415 not said to be JSON, 503 Redis is away.",
-            "content": {"application/json": {"schema": _ERROR}},
+            # What is refused before it comes here is a problem of RFC 9457, which says `error`, too.
+            "content": {kind: {"schema": told.ERROR} for kind in ("application/json", "application/problem+json")},
         }
     }
 )
@@ -44,14 +41,6 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
     """An answer in JSON."""
     # In ASCII: what Kue stored may hold halves of characters, which have no UTF-8.
     return Response(json.dumps(content, separators=(",", ":")), status, headers, media_type="application/json")
-
-
-def _told(example: Any, **more: Any) -> dict[int | str, Any]:
-    """An answer by example, for the description; `more` are others by status, e.g. _202="…"."""
-    told: dict[int | str, Any] = {
-        200: {"description": "As asked.", "content": {"application/json": {"example": example}}}
-    }
-    return told | {int(status.strip("_")): {"description": meaning} for status, meaning in more.items()}
 
 
 def no_job(id: int | str) -> HTTPException:
@@ -116,8 +105,10 @@ Type = Annotated[str, Path(description="A type of job; a slash may stand in it."
 
 @router.get(
     "/stats",
+    operation_id="readStats",
     summary="Count the jobs of each state",
-    responses=_told(
+    responses=told.by(
+        told.STATS,
         {
             "inactiveCount": 2,
             "completeCount": 40,
@@ -125,7 +116,7 @@ Type = Annotated[str, Path(description="A type of job; a slash may stand in it."
             "failedCount": 0,
             "delayedCount": 7,
             "workTime": 1234,
-        }
+        },
     ),
 )
 async def stats(queue: Jobs) -> Response:
@@ -137,13 +128,20 @@ async def stats(queue: Jobs) -> Response:
     )
 
 
-@router.get("/job/types", summary="List every type that there ever was a job of", responses=_told(["email"]))
+@router.get(
+    "/job/types",
+    operation_id="listTypes",
+    summary="List every type that there ever was a job of",
+    responses=told.by(told.TEXTS, ["email"]),
+)
 async def types(queue: Jobs) -> Response:
     """In order of the alphabet."""
     return answer(list(await queue.jobs.types()))
 
 
-@router.get("/job/search", summary="Find jobs by words", responses=_told(["7", "3"]))
+@router.get(
+    "/job/search", operation_id="searchJobs", summary="Find jobs by words", responses=told.by(told.TEXTS, ["7", "3"])
+)
 async def search(
     queue: Jobs, q: Annotated[str, Query(description="Words; the last may be a beginning.")] = ""
 ) -> Response:
@@ -152,17 +150,32 @@ async def search(
     return answer([str(job_id) for job_id in await queue.jobs.search(q)])
 
 
-@router.get("/jobs/{from}..{to}", summary="List jobs", responses=_told([_JOB]))
-@router.get("/jobs/{from}..{to}/{order}", summary="List jobs, the last ones first", responses=_told([_JOB]))
+@router.get(
+    "/jobs/{from}..{to}", operation_id="listJobs", summary="List jobs", responses=told.by(told.JOBS, [told.A_JOB])
+)
+@router.get(
+    "/jobs/{from}..{to}/{order}",
+    operation_id="listJobsInOrder",
+    summary="List jobs, the last ones first",
+    responses=told.by(told.JOBS, [told.A_JOB]),
+)
 async def jobs(queue: Jobs, ranks: Ranks) -> Response:
     """By rank among all jobs, which stand by priority and then by id; 1000 at most. The answer is in order of ids. `desc`
     counts ranks from the end of the whole list, and answers the highest id first."""
     return await _range(queue, ranks)
 
 
-@router.get("/jobs/{type:path}/{state}/{from}..{to}", summary="List jobs of a type in a state", responses=_told([_JOB]))
 @router.get(
-    "/jobs/{type:path}/{state}/{from}..{to}/{order}", summary="List jobs of a type in a state, the last ones first"
+    "/jobs/{type:path}/{state}/{from}..{to}",
+    operation_id="listJobsOfTypeInState",
+    summary="List jobs of a type in a state",
+    responses=told.by(told.JOBS, [told.A_JOB]),
+)
+@router.get(
+    "/jobs/{type:path}/{state}/{from}..{to}/{order}",
+    operation_id="listJobsOfTypeInStateInOrder",
+    summary="List jobs of a type in a state, the last ones first",
+    responses=told.by(told.JOBS, [told.A_JOB]),
 )
 async def jobs_of_type(type: Type, state: InState, queue: Jobs, ranks: Ranks) -> Response:
     """As for all jobs."""
@@ -170,23 +183,36 @@ async def jobs_of_type(type: Type, state: InState, queue: Jobs, ranks: Ranks) ->
 
 
 @router.get(
-    "/jobs/{type:path}/{state}/stats", summary="Count the jobs of a type in a state", responses=_told({"count": 3})
+    "/jobs/{type:path}/{state}/stats",
+    operation_id="countJobsOfTypeInState",
+    summary="Count the jobs of a type in a state",
+    responses=told.by(told.COUNT, {"count": 3}),
 )
 async def count(type: Type, state: InState, queue: Jobs) -> Response:
     """0 for a type that there is not."""
     return answer({"count": await queue.jobs.count(state, type)})
 
 
-@router.get("/jobs/{state}/{from}..{to}", summary="List jobs in a state", responses=_told([_JOB]))
 @router.get(
-    "/jobs/{state}/{from}..{to}/{order}", summary="List jobs in a state, the last ones first", responses=_told([_JOB])
+    "/jobs/{state}/{from}..{to}",
+    operation_id="listJobsInState",
+    summary="List jobs in a state",
+    responses=told.by(told.JOBS, [told.A_JOB]),
+)
+@router.get(
+    "/jobs/{state}/{from}..{to}/{order}",
+    operation_id="listJobsInStateInOrder",
+    summary="List jobs in a state, the last ones first",
+    responses=told.by(told.JOBS, [told.A_JOB]),
 )
 async def jobs_in_state(state: InState, queue: Jobs, ranks: Ranks) -> Response:
     """As for all jobs; delayed ones stand by the instant that they are due."""
     return await _range(queue, ranks, state)
 
 
-@router.get("/job/{id}", summary="Read one job", responses=_told(_JOB | {"id": "7"}))
+@router.get(
+    "/job/{id}", operation_id="readJob", summary="Read one job", responses=told.by(told.JOB, told.A_JOB | {"id": "7"})
+)
 async def job(id: JobId, queue: Jobs) -> Response:
     """Its `id`, instants and durations are text, as Kue has them. Reading changes nothing, whatever stands there."""
     fields = (await queue.jobs.hashes([id])).get(id)
@@ -195,7 +221,12 @@ async def job(id: JobId, queue: Jobs) -> Response:
     return answer(kue.told(str(id), fields))
 
 
-@router.get("/job/{id}/log", summary="Read a job's log", responses=_told(["half way", "done"]))
+@router.get(
+    "/job/{id}/log",
+    operation_id="readJobLog",
+    summary="Read a job's log",
+    responses=told.by(told.TEXTS, ["half way", "done"]),
+)
 async def job_log(id: JobId, queue: Jobs) -> Response:
     """Its lines, oldest first; none for a job that does not exist."""
     return answer(list(await queue.jobs.log(id)))
@@ -206,9 +237,13 @@ async def job_log(id: JobId, queue: Jobs) -> Response:
 
 @router.post(
     "/job",
+    operation_id="createJobs",
     summary="Create a job, or a list of them",
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": kue.ASKED}}}},
-    responses=_told({"message": "job created", "id": 7}, _204="Nothing was asked for: no body, or an empty one."),
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": kue.ASKED, "examples": kue.EXAMPLES}}}},
+    responses=told.REFUSED
+    | told.by(
+        told.CREATED, {"message": "job created", "id": 7}, _204="Nothing was asked for: no body, or an empty one."
+    ),
 )
 async def create(request: Request, queue: Jobs) -> Response:
     """Of a list each job stands for itself: those that are refused are answered with an error in their place, and the answer's
@@ -221,14 +256,16 @@ async def create(request: Request, queue: Jobs) -> Response:
     items = body if isinstance(body, list) else [body]
     answers = await asyncio.gather(*(_create(queue, item) for item in items))
     status = next((status for status, _ in answers if status != 200), 200)
-    told = [answer for _, answer in answers]
-    return answer(told if isinstance(body, list) else told[0], status)
+    said = [answer for _, answer in answers]
+    wait = {"Retry-After": str(RETRY_AFTER_S)} if any(status == 503 for status, _ in answers) else None
+    return answer(said if isinstance(body, list) else said[0], status, wait)
 
 
 @router.put(
     "/job/{id}/state/{state}",
+    operation_id="moveJob",
     summary="Move a job to a state",
-    responses=_told({"message": "updated state"}, _202="Its worker is told."),
+    responses=told.by(told.SAID, {"message": "updated state"}) | told.accepted("Its worker is told."),
 )
 async def move(id: JobId, state: InState, queue: Jobs) -> Response:
     """`inactive`: run a delayed job now, a failed or complete one again. `failed`: cancel one that waits; one that runs is told
@@ -239,8 +276,9 @@ async def move(id: JobId, state: InState, queue: Jobs) -> Response:
 
 @router.put(
     "/job/{id}/priority/{priority}",
+    operation_id="prioritiseJob",
     summary="Change the priority of a job that waits",
-    responses=_told({"message": "updated priority"}),
+    responses=told.by(told.SAID, {"message": "updated priority"}),
 )
 async def prioritise(id: JobId, priority: str, queue: Jobs) -> Response:
     """A whole number; smaller runs first: 10 low, 0 normal, -5 medium, -10 high, -15 critical."""
@@ -251,9 +289,17 @@ async def prioritise(id: JobId, priority: str, queue: Jobs) -> Response:
     return answer({"message": "updated priority"})
 
 
-@router.post("/inactive/{id}", summary="Run a job now, or again", responses=_told({"message": "job 7 inactive"}))
+@router.post(
+    "/inactive/{id}",
+    operation_id="restartJob",
+    summary="Run a job now, or again",
+    responses=told.by(told.SAID, {"message": "job 7 inactive"}),
+)
 @router.put(
-    "/inactive/{id}", summary="Run a job now, or again, as POST does", responses=_told({"message": "job 7 inactive"})
+    "/inactive/{id}",
+    operation_id="restartJobByPut",
+    summary="Run a job now, or again, as POST does",
+    responses=told.by(told.SAID, {"message": "job 7 inactive"}),
 )
 async def restart(id: JobId, queue: Jobs) -> Response:
     """As `PUT /job/{id}/state/inactive`. Kue does it at a GET, which anybody's page, and any machine that follows links, can
@@ -262,7 +308,12 @@ async def restart(id: JobId, queue: Jobs) -> Response:
     return answer({"message": f"job {id} inactive"})
 
 
-@router.delete("/job/{id}", summary="Remove a job", responses=_told({"message": "job 7 removed"}))
+@router.delete(
+    "/job/{id}",
+    operation_id="removeJob",
+    summary="Remove a job",
+    responses=told.by(told.SAID, {"message": "job 7 removed"}),
+)
 async def remove(id: JobId, queue: Jobs) -> Response:
     """Nothing of it stays. One that a worker holds is its worker's: 409."""
     await queue.remove(id)

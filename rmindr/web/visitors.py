@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import Depends, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from rmindr.gate import Asker
+from rmindr.gate import Asker, take_own
+from rmindr.limits import BY_TOKEN, Limits
 from rmindr.models import Person, Reminder
 from rmindr.people import SESSION, People
 from rmindr.reminders import Eyes
 from rmindr.signing import Purpose, Signer
-from rmindr.tokens import Scope, Tokens
+from rmindr.tokens import Bearer, Scope, Tokens
 from rmindr.web.access import client_address
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="rmindr"'}
@@ -30,6 +32,7 @@ class Visitor:
 
     asker: Asker
     eyes: Eyes
+    token: UUID | None = None
     # Addresses that need not be asked; and who signs the link of one reminder.
     listed: Callable[[str], bool]
     signer: Signer
@@ -45,10 +48,12 @@ class Visitor:
         return self.person is None and not self.eyes.everything
 
     def key(self, given: str | None) -> str | None:
-        """An Idempotency-Key as it is kept: what nobody known has sent is no key of whoever reads the mail there."""
-        if given is None or not self.is_nobody:
+        """An Idempotency-Key as it is kept: one program's is not another's, and what nobody known has sent is no key of whoever
+        reads the mail there."""
+        if given is None or (self.token is None and not self.is_nobody):
             return given
-        return f"nobody:{hashlib.sha256(given.encode()).hexdigest()}"
+        whose = "nobody" if self.token is None else f"token:{self.token.hex}"
+        return f"{whose}:{hashlib.sha256(given.encode()).hexdigest()}"
 
     def is_blind_to(self, reminder: Reminder) -> bool:
         """Whether this one may not be shown even to whoever asked for it: nobody known is told nothing of an address, be it
@@ -71,6 +76,7 @@ class Visitors:
         tokens: Tokens,
         signer: Signer,
         listed: Callable[[str], bool],
+        counted: Limits,
         *,
         https: bool,
         trusted_proxies: int,
@@ -79,6 +85,7 @@ class Visitors:
         self._tokens = tokens
         self._signer = signer
         self._listed = listed
+        self._limits = counted
         self._https = https
         self._trusted_proxies = trusted_proxies
         # With this prefix a browser takes the cookie from no other host, and never over plain HTTP.
@@ -107,7 +114,11 @@ class Visitors:
             raise HTTPException(401, "This needs a token of your own, as `Authorization: Bearer …`.", _CHALLENGE)
         if bearer is not None and scope not in bearer.scopes:
             raise HTTPException(403, f"This token is not for that; it would need the scope {scope}.")
-        return self._visitor(request, bearer.person if bearer is not None else None)
+        visitor = self._visitor(request, bearer.person if bearer is not None else None, bearer)
+        if bearer is not None and scope is Scope.WRITE:
+            # Whatever becomes of it: a program gone wild is stopped before it costs more than this.
+            await take_own(self._limits, visitor.asker, BY_TOKEN, str(bearer.token))
+        return visitor
 
     def let_in(self, response: Response, secret: str) -> None:
         """Sign a browser in with this answer."""
@@ -127,12 +138,14 @@ class Visitors:
             self._cookie, value, max_age=seconds, path="/", secure=self._https, httponly=True, samesite="lax"
         )
 
-    def _visitor(self, request: Request, person: Person | None) -> Visitor:
+    def _visitor(self, request: Request, person: Person | None, bearer: Bearer | None = None) -> Visitor:
         asker = Asker(person=person, client=client_address(request.scope, self._trusted_proxies))
-        # Pages say who is signed in.
+        # Pages say who is signed in; and answers, what is left of the limits.
         request.state.person = person
+        request.state.left = asker.left
         eyes = Eyes(everything=self.everybody, owner=person.owner if person is not None else None)
-        return Visitor(asker=asker, eyes=eyes, listed=self._listed, signer=self._signer)
+        token = bearer.token if bearer is not None else None
+        return Visitor(asker=asker, eyes=eyes, token=token, listed=self._listed, signer=self._signer)
 
 
 def visitors_of(request: Request) -> Visitors:

@@ -15,8 +15,8 @@ from rmindr.errors import InvalidWebhook
 from rmindr.models import Person
 from rmindr.tokens import Scope
 from rmindr.web.access import require_own_page
-from rmindr.web.api import _problems as problems
 from rmindr.web.bodies import StrictRoute, pressed
+from rmindr.web.description import problems_of
 from rmindr.web.my_reminders import Me, TheTokens, account_page
 from rmindr.web.templating import page
 from rmindr.web.visitors import Visitor, by_token
@@ -92,7 +92,7 @@ Theirs = Annotated[Person, Depends(_person)]
     operation_id="listWebhooks",
     response_description="All of them.",
     summary="List your webhooks",
-    responses=problems("Not found", *_TOKEN),
+    responses=problems_of("Not found", *_TOKEN),
 )
 async def listed(webhooks: TheWebhooks, me: Theirs) -> WebhookList:
     """Oldest first; there are a few at most."""
@@ -105,7 +105,7 @@ async def listed(webhooks: TheWebhooks, me: Theirs) -> WebhookList:
     operation_id="createWebhook",
     response_description="The webhook, with its secret.",
     summary="Have a program told how your reminders end",
-    responses=problems(
+    responses=problems_of(
         "Bad request", "Too slow", "Too large", "Wrong content type", "Not understood", "Not found", *_TOKEN
     ),
 )
@@ -122,7 +122,7 @@ async def create(body: WebhookIn, webhooks: TheWebhooks, me: Theirs) -> NewWebho
     operation_id="testWebhook",
     response_description="It is on its way.",
     summary="Send a test event",
-    responses=problems("Not found", "Too many", *_TOKEN),
+    responses=problems_of("Not found", "Too many", *_TOKEN),
 )
 async def try_it(id: UUID, webhooks: TheWebhooks, me: Theirs) -> dict[str, str]:
     """An event `webhook.test` with nothing in it."""
@@ -137,7 +137,7 @@ async def try_it(id: UUID, webhooks: TheWebhooks, me: Theirs) -> dict[str, str]:
     operation_id="deleteWebhook",
     response_description="It is called no more.",
     summary="End a webhook",
-    responses=problems("Not found", *_TOKEN),
+    responses=problems_of("Not found", *_TOKEN),
 )
 async def end(id: UUID, webhooks: TheWebhooks, me: Theirs) -> Response:
     """What was on its way to it is not sent any more."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from rmindr.database import Database, now
 from rmindr.ledger import reminders, row
@@ -130,6 +130,24 @@ def pointers(said: Mapping[str, Any]) -> set[str]:
     return {
         next(error[kind] for kind in ("pointer", "parameter", "header") if kind in error) for error in said["errors"]
     }
+
+
+class statements:  # noqa: N801  (reads as a sentence)
+    """The statements that an application says to its database meanwhile, in order."""
+
+    def __init__(self, site: Site) -> None:
+        self._engine = site.app.state.database._engine.sync_engine
+        self.said: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        event.listen(self._engine, "before_cursor_execute", self._hear)
+        return self.said
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._hear)
+
+    def _hear(self, _: Any, __: Any, statement: str, *___: Any) -> None:
+        self.said.append(statement)
 
 
 class Page(HTMLParser):

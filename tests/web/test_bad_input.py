@@ -112,6 +112,10 @@ BAD_JSON: dict[str, tuple[dict[str, Any], str]] = {
     "fold of text": ({"fold": "first"}, "/fold"),
     "fold beyond numbers": ({"fold": 10**300}, "/fold"),
     "half a fold": ({"fold": 0.5}, "/fold"),
+    "a fold in quotes": ({"fold": "1"}, "/fold"),
+    "a fold that is a truth": ({"fold": False}, "/fold"),
+    "a count that is a truth": ({"repeat": "daily", "count": True}, "/count"),
+    "a truth that is a number": ({"repeat": "daily", "from_completion": 1}, "/from_completion"),
     "an unknown field": ({"priority": 1}, "/priority"),
     "the server's own: status": ({"status": "sent"}, "/status"),
     "the server's own: owner": ({"owner": "eve"}, "/owner"),
@@ -162,10 +166,33 @@ async def test_thousands_of_unknown_fields_get_no_thousands_of_errors_back(site:
 
 
 async def test_an_edit_refuses_null(site: Site) -> None:
-    for name in ("to", "message", "subject", "due_at", "when", "time_zone", "fold"):
+    for name in ("to", "message", "subject", "due_at", "when", "time_zone", "fold", "repeat"):
         said = problem(await site.client.patch(f"/api/reminders/{NOBODYS}", json={name: None}), 422)
         assert pointers(said) == {f"/{name}"}
         assert "must not be null" in said["detail"]
+
+
+async def test_an_edit_takes_a_deadline_away_by_null_as_a_merge_patch_does(site: Site) -> None:
+    made = await site.post(deadline_at="in 2 hours")
+    assert made["deadline_at"] is not None
+
+    answer = await site.client.patch(f"/api/reminders/{made['id']}", json={"deadline_at": None})
+
+    assert (answer.status_code, answer.json()["deadline_at"]) == (200, None)
+
+
+async def test_a_change_of_another_kind_is_told_which_kinds_there_are(site: Site) -> None:
+    made = await site.post()
+    path = f"/api/reminders/{made['id']}"
+
+    said = await site.client.patch(path, content=b"{}", headers={"Content-Type": "application/json-patch+json"})
+    asked = await site.client.request("OPTIONS", path)
+
+    detail = problem(said, 415)["detail"]
+    assert all(kind in detail for kind in ("application/merge-patch+json", "application/json"))
+    problem(asked, 405)
+    for answer in (said, asked):
+        assert answer.headers["Accept-Patch"] == "application/merge-patch+json, application/json"
 
 
 async def test_an_edit_that_is_refused_changes_nothing(site: Site) -> None:
@@ -207,15 +234,26 @@ NO_JSON: dict[str, bytes] = {
 }
 
 
+WITH_A_BODY = (
+    ("POST", "/api/reminders"),
+    ("POST", "/api/reminders/preview"),
+    ("POST", "/api/reminders/batch"),
+    ("PATCH", f"/api/reminders/{NOBODYS}"),
+    ("POST", f"/api/reminders/{NOBODYS}/snooze"),
+    ("POST", f"/api/reminders/{NOBODYS}/copy"),
+)
+
+
 async def test_a_body_that_is_no_json_is_a_400(site: Site) -> None:
     answers = {}
     for case, body in NO_JSON.items():
-        created = await site.client.post("/api/reminders", content=body, headers=JSON)
-        edited = await site.client.patch(f"/api/reminders/{NOBODYS}", content=body, headers=JSON)
-        answers[case] = (created.status_code, edited.status_code)
-        problem(created, created.status_code)
+        for method, path in WITH_A_BODY:
+            answer = await site.client.request(method, path, content=body, headers=JSON)
+            problem(answer, answer.status_code)
+            answers[case, method, path] = answer.status_code
 
-    assert answers == dict.fromkeys(NO_JSON, (400, 400))
+    assert set(answers.values()) == {400}
+    assert len(answers) == len(NO_JSON) * len(WITH_A_BODY)
     assert await site.stored() == []
 
 
@@ -231,11 +269,7 @@ async def test_a_body_that_is_not_said_to_be_json_is_not_read(site: Site) -> Non
         "multipart/form-data; boundary=x", "application/jsonp", "application/json, text/plain", "text/json", "*/*", "\xff",
     ):  # fmt: skip
         headers = {} if kind is None else {b"Content-Type": kind.encode("latin-1")}
-        for method, path in (
-            ("POST", "/api/reminders"),
-            ("POST", "/api/reminders/preview"),
-            ("PATCH", f"/api/reminders/{NOBODYS}"),
-        ):
+        for method, path in WITH_A_BODY:
             request = httpx.Request(method, f"http://localhost:8000{path}", content=RIGHT, headers=headers)
             problem(await site.client.send(request), 415)
 
@@ -291,7 +325,14 @@ METHODS = {
     "/inbox/empty": "GET, HEAD, POST",
     "/inbox/api/messages": "GET, HEAD, DELETE",
     "/api/reminders": "GET, HEAD, POST",
+    "/api/reminders/preview": "POST",
+    "/api/reminders/batch": "POST",
     f"/api/reminders/{NOBODYS}": "GET, HEAD, PATCH, DELETE",
+    f"/api/reminders/{NOBODYS}/series": "GET, HEAD",
+    f"/api/reminders/{NOBODYS}/snooze": "POST",
+    f"/api/reminders/{NOBODYS}/done": "POST",
+    f"/api/reminders/{NOBODYS}/now": "POST",
+    f"/api/reminders/{NOBODYS}/copy": "POST",
     f"/reminders/{NOBODYS}": "GET, HEAD",
     f"/reminders/{NOBODYS}/cancel": "POST",
     f"/reminders/{NOBODYS}/edit": "GET, HEAD, POST",

@@ -513,6 +513,46 @@ async def test_a_token_without_a_name_or_a_purpose_is_none(ada: Site, typed: dic
     assert (page.status, page.title) == (422, "Error: Your account · rmindr")
 
 
+@pytest.mark.parametrize(("ends", "days"), [("30", 30), ("365", 365), ("", None)])
+async def test_a_token_ends_when_it_was_said_to(ada: Site, ends: str, days: int | None) -> None:
+    page = Page(await ada.submit("/account/tokens", name="Phone", ends=ends, **{"reminders:read": "yes"}))
+    header = {"Authorization": f"Bearer {page.texts['secret']}"}
+    before = await ada.client.get("/api/reminders", headers=header)
+    async with ada.app.state.database.statements() as connection:
+        until = (await connection.execute(select(tokens.c.expires_at))).scalar_one()
+        if days is not None:
+            await connection.execute(update(tokens).values(expires_at=now() - 1))
+
+    after = await ada.client.get("/api/reminders", headers=header)
+
+    account = (await ada.see("/account")).text
+    assert before.status_code == 200
+    if days is None:
+        assert (until, after.status_code) == (None, 200)
+        return
+    assert timedelta(days=days - 1) < until - datetime.now(UTC) <= timedelta(days=days)
+    problem(after, 401)
+    assert "Ended " in account
+    assert " It ends " in page.text
+
+
+async def test_a_token_says_when_it_was_used_last(ada: Site) -> None:
+    header = await token(ada, "reminders:read")
+    unused = (await ada.see("/account")).text
+
+    await ada.client.get("/api/reminders", headers=header)
+
+    assert "Never used." in unused
+    assert "Used last " in (await ada.see("/account")).text
+
+
+async def test_an_end_that_is_not_offered_is_refused(ada: Site) -> None:
+    page = Page(await ada.submit("/account/tokens", name="Phone", ends="9999", **{"reminders:read": "yes"}))
+
+    assert (page.status, page.values["name"]) == (422, "Phone")
+    assert "ends-wrong" in page.texts
+
+
 async def test_a_page_cannot_give_a_scope_that_is_not_offered(ada: Site) -> None:
     page = Page(await ada.submit("/account/tokens", name="x", **{"queue:admin": "yes"}))
 
