@@ -42,7 +42,7 @@ class BatchIn(BaseModel):
     }
 
     # Each is looked at by itself: one that is wrong must not keep the others from being taken.
-    items: list[Any] = Field(min_length=1, max_length=MOST)
+    items: list[Any] = Field(min_length=1, max_length=MOST, description="Each as a reminder is posted alone.")
 
 
 class BatchItem(BaseModel):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from email.message import Message
 from typing import Any, Final
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -40,7 +41,8 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            if request.method not in (spelled_out(request) or METHODS):
+            # What is no id may be an address of its own, which has other methods.
+            if not _is_id(request.path_params.get("id")) and request.method not in (spelled_out(request) or METHODS):
                 raise HTTPException(405)
             _require_once(name for name, _ in request.query_params.multi_items())
             _require_once(name for name, _ in request.headers.items() if name == "idempotency-key")
@@ -98,6 +100,13 @@ async def pressed(request: Request) -> dict[str, str]:
         return {}
     fields, _ = await form_fields(request)
     return fields
+
+
+def _is_id(text: str | None) -> bool:
+    try:
+        return text is None or bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def _values(body: bytes) -> Any:

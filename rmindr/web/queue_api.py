@@ -114,12 +114,14 @@ def _http_error(request: Request, error: Exception) -> Response:
     status, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
     if (status, message) == (404, "Not Found"):
         message = "there is nothing at this address"
-    if status == 404 and request.method not in (spelled_out(request) or (request.method,)):
+    operator = getattr(request.state, "operator", False)
+    if operator and status == 404 and request.method not in (spelled_out(request) or (request.method,)):
+        # An address of its own, taken for the id of a job.
         status = 405
     if status == 405:
         headers = {"Allow": ", ".join(allowed := methods_at(request))}
         message = f"{request.method} does nothing at this address; it has {', '.join(allowed)}"
-    if getattr(request.state, "operator", False) and request.headers.get("x-requested-with") == "XMLHttpRequest":
+    if operator and request.headers.get("x-requested-with") == "XMLHttpRequest":
         status = 200
     return answer({"error": message}, status, headers)
 

@@ -649,6 +649,14 @@ async def test_what_nobody_foresaw_is_a_500_that_tells_nothing(site: Site, monke
     assert [line["request_id"] for line in logs if line["event"] == "unforeseen"] == [answer.headers["X-Request-Id"]]
 
 
+async def test_an_address_of_its_own_is_no_id_of_a_job(api: Api) -> None:
+    for path in ("/job/search", "/job/types"):
+        answer = await api.ask("DELETE", path)
+
+        assert "it has GET, HEAD" in refused(answer, 405)
+        assert answer.headers["Allow"] == "GET, HEAD"
+
+
 # The description
 
 
