@@ -11,6 +11,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from rmindr.gate import Asker
+from rmindr.limits import place_of
 from rmindr.models import Person, Reminder
 from rmindr.people import SESSION, People
 from rmindr.reminders import Eyes
@@ -128,7 +129,7 @@ class Visitors:
         )
 
     def _visitor(self, request: Request, person: Person | None) -> Visitor:
-        asker = Asker(person=person, client=client_address(request.scope, self._trusted_proxies))
+        asker = Asker(person=person, client=place_of(client_address(request.scope, self._trusted_proxies)))
         # Pages say who is signed in.
         request.state.person = person
         eyes = Eyes(everything=self.everybody, owner=person.owner if person is not None else None)
