@@ -64,13 +64,13 @@ class Stack:
         script = str(ROOT / "tests" / "faults" / "crashing_worker.py")
         return Process(env=self.env | {"PYTHONPATH": str(ROOT)}, command=[sys.executable, script, checkpoint])
 
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+
     @asynccontextmanager
     async def web(self) -> AsyncIterator[httpx.AsyncClient]:
         """The web tier, answering; and a client of it."""
-        async with (
-            self.process("web") as process,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30) as client,
-        ):
+        async with self.process("web") as process, self.client() as client:
             await answering(client, process)
             yield client
 
