@@ -12,6 +12,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rmindr import __version__
 from rmindr.database import Database
@@ -105,6 +108,7 @@ async def work(
                 for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
             aides.append(group.create_task(replan_at_start(database)))
+            aides.append(group.create_task(_warn_of_a_redis_that_forgets(queue, scaled(30))))
             log.info("worker started")
             try:
                 await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(30))
@@ -112,6 +116,22 @@ async def work(
                 for aide in aides:
                     aide.cancel()
         log.info("worker stopped")
+
+
+async def _warn_of_a_redis_that_forgets(queue: Queue, again: timedelta) -> None:
+    """Say once that jobs may vanish when Redis is full: they are found again, but late."""
+    while True:
+        try:
+            policy = (await queue.redis.info("memory")).get("maxmemory_policy", "noeviction")
+        except (RedisConnectionError, RedisTimeoutError, OSError):
+            await asyncio.sleep(again.total_seconds())
+            continue
+        except RedisError:
+            # It is not told to everybody.
+            return
+        if policy != "noeviction":
+            log.warning("redis throws jobs away when it is full", policy=policy, wanted="noeviction")
+        return
 
 
 def _handler(delivery: Delivery) -> Callable[[Job, Context], Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from rmindr.mail.links import MailLinks
 from rmindr.models import Kind
+from rmindr.people import links
 from rmindr.signing import Purpose
 from tests.web.conftest import Serve
 from tests.web.folk import HOME, STRICT, browser, link, mails, press, rows, sign_up, token
@@ -26,9 +28,9 @@ async def town(serve: Serve) -> AsyncIterator[Site]:
 
 def links_of_a_mail(site: Site, id: UUID, to: str) -> dict[str, str]:
     """The paths of the links in a reminder's mail."""
-    links = MailLinks(HOME, site.app.state.signer)
-    acts = {str(act): links.act(act, id, datetime.now(UTC)) for act in (Purpose.DONE, Purpose.SNOOZE)}
-    found = acts | {"manage": links.manage(id), "stop": links.stop(to, id)}
+    of_mail = MailLinks(HOME, site.app.state.signer)
+    acts = {str(act): of_mail.act(act, id, datetime.now(UTC)) for act in (Purpose.DONE, Purpose.SNOOZE)}
+    found = acts | {"manage": of_mail.manage(id), "stop": of_mail.stop(to, id)}
     return {name: url.removeprefix(HOME) for name, url in found.items()}
 
 
@@ -73,6 +75,19 @@ async def test_whoever_opens_every_link_of_every_mail_changes_nothing_and_each_s
     assert done.status_code < 400
     (own,) = [each for each in await rows(town) if str(each["id"]) == path[-36:]]
     assert own["status"] != "scheduled"
+
+
+async def test_a_link_to_sign_in_is_good_for_ten_minutes_and_its_row_for_nothing_without_the_key(town: Site) -> None:
+    """S12."""
+    await sign_up(town, "ada@example.org")
+    await town.submit("/sign-in", to="ada@example.org")
+    path = await link(town, Kind.SIGN_IN, "ada@example.org")
+    async with town.app.state.database.statements() as connection:
+        found = (await connection.execute(select(links).where(links.c.purpose == Purpose.SIGN_IN))).mappings().one()
+
+    assert found["expires_at"] - found["created_at"] <= timedelta(minutes=10, seconds=1)
+    assert path.rpartition("/")[2] not in repr(found)
+    assert (await town.submit(f"/sign-in/{found['id']}")).status_code == 404
 
 
 async def test_a_cookie_that_was_planted_before_is_worth_nothing_afterwards(town: Site) -> None:
