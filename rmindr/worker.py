@@ -108,6 +108,7 @@ async def work(
                 for aide in (transport.tend, delivery.keep_alive, outage.watch, feeder.run, tidying.run, stop)
             ]
             aides.append(group.create_task(replan_at_start(database)))
+            aides.append(group.create_task(_warn_of_a_loop_that_stands_still(policy.lease / 4)))
             aides.append(group.create_task(_warn_of_a_redis_that_forgets(queue, scaled(30))))
             log.info("worker started")
             try:
@@ -116,6 +117,17 @@ async def work(
                 for aide in aides:
                     aide.cancel()
         log.info("worker stopped")
+
+
+async def _warn_of_a_loop_that_stands_still(beat: timedelta) -> None:
+    """Say when this process could do nothing for a while: where that lasts, leases lapse, and its mails go to others."""
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(beat.total_seconds())
+        if (stood := time.monotonic() - began - beat.total_seconds()) > beat.total_seconds():
+            log.warning(
+                "stood still", seconds=round(stood, 1), wanted="no code that blocks, and a machine with time for it"
+            )
 
 
 async def _warn_of_a_redis_that_forgets(queue: Queue, again: timedelta) -> None:

@@ -61,8 +61,14 @@ class Stack:
         return Process(env=self.env, command=procfile()[name])
 
     def crashing_worker(self, checkpoint: str) -> Process:
-        script = str(ROOT / "tests" / "faults" / "crashing_worker.py")
-        return Process(env=self.env | {"PYTHONPATH": str(ROOT)}, command=[sys.executable, script, checkpoint])
+        return self._script("crashing_worker.py", checkpoint)
+
+    def blocking_worker(self, checkpoint: str, seconds: float) -> Process:
+        return self._script("blocking_worker.py", checkpoint, str(seconds))
+
+    def _script(self, name: str, *words: str) -> Process:
+        script = str(ROOT / "tests" / "faults" / name)
+        return Process(env=self.env | {"PYTHONPATH": str(ROOT)}, command=[sys.executable, script, *words])
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
