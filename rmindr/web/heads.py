@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # Longer than any network that still works takes for so little.
 _PATIENCE_S: Final = 25.0
 _MAX_HEAD: Final = 64 * 1024
+_LINGER_S: Final = 1.0
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -20,7 +21,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._in_head, self._come = False, 0
+        self._in_head, self._come, self._is_over = False, 0, False
         self._waiting: asyncio.TimerHandle | None = None
         self._wait()
 
@@ -31,6 +32,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; of a head that goes on and on, no more."""
+        if self._is_over:
+            return
         # What comes together with its first byte may be the end of what was before it.
         self._come = self._come + len(data) if self._in_head else 0
         super().data_received(data)
@@ -60,6 +63,9 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _hang_up(self, status: bytes) -> None:
         self._wait_no_more()
-        if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        self._is_over = True
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        # A connection closed upon unread data is reset, and the answer with it: what still comes is swallowed for a moment.
+        self.loop.call_later(_LINGER_S, self.transport.close)
