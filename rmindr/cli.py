@@ -46,6 +46,8 @@ def web() -> None:
     """Run the web tier. It listens on PORT, in WEB_CONCURRENCY processes."""
     import uvicorn
 
+    from rmindr.web.heads import PatientProtocol
+
     settings = _settings()
     uvicorn.run(
         "rmindr.cli:web_app",
@@ -53,6 +55,7 @@ def web() -> None:
         host=settings.bind_host,
         port=settings.port,
         workers=settings.web_concurrency,
+        http=PatientProtocol,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_S,
         # The client's address is read from the end of X-Forwarded-For that the router wrote (web/access.py).

@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final, cast
 
 from sqlalchemy import Table, case, select, type_coerce
@@ -176,6 +177,18 @@ def counted_as(address: str) -> str:
     if domain in ("gmail.com", "googlemail.com"):
         local, domain = local.replace(".", ""), "gmail.com"
     return f"{local}@{domain}"
+
+
+def place_of(client: str) -> str:
+    """A client's address as limits know it: whoever has one IPv6 address has 2⁶⁴ of them, all in one /64."""
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, IPv4Address):
+        return client
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped is not None else str(ip_network((int(address), 64), strict=False))
 
 
 def _ms(span: timedelta) -> int:

@@ -12,6 +12,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rmindr import __version__
 from rmindr.catch_up import CatchUp
@@ -114,6 +117,8 @@ async def work(
             aides.append(group.create_task(replan_at_start(database)))
             if calling is not None:
                 aides.append(group.create_task(calling.run(scaled(5))))
+            aides.append(group.create_task(_warn_of_a_loop_that_stands_still(policy.lease / 4)))
+            aides.append(group.create_task(_warn_of_a_redis_that_forgets(queue, scaled(30))))
             log.info("worker started")
             try:
                 await queue.run(grace=GRACE, lease=scaled(60), tick=scaled(30))
@@ -121,6 +126,33 @@ async def work(
                 for aide in aides:
                     aide.cancel()
         log.info("worker stopped")
+
+
+async def _warn_of_a_loop_that_stands_still(beat: timedelta) -> None:
+    """Say when this process could do nothing for a while: where that lasts, leases lapse, and its mails go to others."""
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(beat.total_seconds())
+        if (stood := time.monotonic() - began - beat.total_seconds()) > beat.total_seconds():
+            log.warning(
+                "stood still", seconds=round(stood, 1), wanted="no code that blocks, and a machine with time for it"
+            )
+
+
+async def _warn_of_a_redis_that_forgets(queue: Queue, again: timedelta) -> None:
+    """Say once that jobs may vanish when Redis is full: they are found again, but late."""
+    while True:
+        try:
+            policy = (await queue.redis.info("memory")).get("maxmemory_policy", "noeviction")
+        except (RedisConnectionError, RedisTimeoutError, OSError):
+            await asyncio.sleep(again.total_seconds())
+            continue
+        except RedisError:
+            # It is not told to everybody.
+            return
+        if policy != "noeviction":
+            log.warning("redis throws jobs away when it is full", policy=policy, wanted="noeviction")
+        return
 
 
 def _handler(delivery: Delivery) -> Callable[[Job, Context], Any]:

@@ -61,16 +61,22 @@ class Stack:
         return Process(env=self.env, command=procfile()[name])
 
     def crashing_worker(self, checkpoint: str) -> Process:
-        script = str(ROOT / "tests" / "faults" / "crashing_worker.py")
-        return Process(env=self.env | {"PYTHONPATH": str(ROOT)}, command=[sys.executable, script, checkpoint])
+        return self._script("crashing_worker.py", checkpoint)
+
+    def blocking_worker(self, checkpoint: str, seconds: float) -> Process:
+        return self._script("blocking_worker.py", checkpoint, str(seconds))
+
+    def _script(self, name: str, *words: str) -> Process:
+        script = str(ROOT / "tests" / "faults" / name)
+        return Process(env=self.env | {"PYTHONPATH": str(ROOT)}, command=[sys.executable, script, *words])
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
     @asynccontextmanager
     async def web(self) -> AsyncIterator[httpx.AsyncClient]:
         """The web tier, answering; and a client of it."""
-        async with (
-            self.process("web") as process,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30) as client,
-        ):
+        async with self.process("web") as process, self.client() as client:
             await answering(client, process)
             yield client
 

@@ -1,4 +1,4 @@
-"""The page about the queue: what it names exists, what it shows runs, and it leaves out nothing."""
+"""The pages about the queue and about what is guaranteed: what they name exists, what they show runs, nothing is left out."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ from tests.test_architecture import edge, states_in
 
 HOUSE: Final = Path(__file__).parent.parent
 PAGE: Final = (HOUSE / "docs" / "queue.md").read_text(encoding="utf-8")
+GUARANTEES: Final = (HOUSE / "docs" / "guarantees.md").read_text(encoding="utf-8")
+# Faults of the worker, of Redis, of the database, of the mail server, of time and clients; what always holds; security.
+NUMBERS: Final = {"A": 16, "B": 13, "C": 11, "D": 15, "E": 12, "I": 22, "S": 45}
+VERDICTS: Final = ("**held**", "**in part**", "**not here**", "**open**")
 PAGES: Final = sorted([*HOUSE.glob("*.md"), *HOUSE.glob("docs/*.md"), *HOUSE.glob("benchmarks/*.md")])
 ADDRESS: Final = '"redis://localhost:6379"'
 
@@ -65,8 +69,9 @@ def functions_in(file: Path) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def test_every_test_that_is_named_exists() -> None:
-    named = {tuple(span.split("::")) for span in spans(PAGE) if "::" in span}
+@pytest.mark.parametrize("page", [PAGE, GUARANTEES], ids=["queue", "guarantees"])
+def test_every_test_that_is_named_exists(page: str) -> None:
+    named = {tuple(span.split("::")) for span in spans(page) if "::" in span}
     there = {file: functions_in(HOUSE / "tests" / file) for file in {file for file, _ in named}}
 
     missing = [f"{file}::{name}" for file, name in sorted(named) if name not in there[file]]
@@ -81,6 +86,16 @@ def test_every_line_names_its_test(heading: str) -> None:
     nameless = [row for row in rows(section(heading)) if "::" not in row[-1]]
 
     assert nameless == []
+
+
+def test_each_guarantee_stands_once_and_in_order_with_a_verdict_and_its_tests() -> None:
+    numbered = [row for row in rows(GUARANTEES) if re.fullmatch(r"[A-Z]\d+", row[0])]
+
+    assert [row[0] for row in numbered] == [f"{letter}{n + 1}" for letter, most in NUMBERS.items() for n in range(most)]
+    assert [row[0] for row in numbered if not row[-2].startswith(VERDICTS)] == []
+    assert [row[0] for row in numbered if row[-2].startswith(VERDICTS[:2]) and "::" not in row[-1]] == []
+    # Whoever says less than «held» says what is missing.
+    assert [row[0] for row in numbered if row[-2] in VERDICTS[1:]] == []
 
 
 def anchors(text: str) -> set[str]:

@@ -713,6 +713,24 @@ async def test_without_redis_what_is_due_is_delivered_straight_from_the_database
     assert sorted(deliveries.made) == sorted((each.id, 1) for each in due)
 
 
+@pytest.mark.parametrize("url", ["redis://ann:a-wrong-password@127.0.0.1:{port}", "rediss://127.0.0.1:{port}"])
+async def test_a_redis_that_refuses_us_or_cannot_do_tls_is_as_good_as_none(
+    database: Database, valkey: Valkey, prefix: str, deliveries: Deliveries, url: str
+) -> None:
+    """B12: nothing is said to it in the clear, and mails go out all the same."""
+    reminder = await a_reminder(database)
+    pace = Pace(sweep=timedelta(milliseconds=50))
+
+    async with Queue.open(url.format(port=valkey.port), prefix=prefix, patience=timedelta(seconds=1)) as queue:
+        with capture_logs() as lines:
+            async with running(a_feeder(database, queue, pace, deliver=deliveries)):
+                await until(lambda: deliveries.made)
+
+    assert set(deliveries.made) == {(reminder.id, 1)}
+    assert "queue away: sending straight from the database" in [line["event"] for line in lines]
+    assert "a-wrong-password" not in repr(lines)
+
+
 async def test_the_longest_due_are_delivered_first_and_a_few_at_a_time(database: Database, no_queue: Queue) -> None:
     order: list[UUID] = []
     at_once, most = 0, 0

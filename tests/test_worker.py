@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 
 from rmindr import worker
 from rmindr.database import Database
@@ -257,6 +258,27 @@ async def test_in_an_outage_it_takes_no_jobs_and_afterwards_all_are_sent_at_thei
 
 async def waits(queue: Queue, count: int) -> bool:
     return (await queue.jobs.counts())[State.INACTIVE] >= count
+
+
+# When Redis is not what it should be
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("policy", "warned"), [("allkeys-lru", True), ("noeviction", False)])
+async def test_a_redis_that_throws_jobs_away_is_warned_of_at_the_start(
+    database_url: str, own_valkey: Valkey, sink: Sink, policy: str, warned: bool
+) -> None:
+    """B10."""
+    async with Redis.from_url(own_valkey.direct) as redis:
+        await redis.config_set("maxmemory-policy", policy)
+
+    async with Stack(database_url, own_valkey, sink).worker() as process, Database.open(database_url) as database:
+        await all_have(database, [await a_reminder(database)], Status.SENT)
+        if warned:
+            await process.line("redis throws jobs away")
+
+    said = [line for line in process.lines if "redis throws jobs away" in line]
+    assert [read(line)["policy"] for line in said] == ([policy] if warned else [])
 
 
 # Stopping

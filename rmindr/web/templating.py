@@ -99,13 +99,13 @@ def templates() -> Environment:
     return environment
 
 
-def page(request: Request, name: str, *, code: int = 200, **context: Any) -> HTMLResponse:
+def page(request: Request, template: str, /, *, code: int = 200, **context: Any) -> HTMLResponse:
     """This template as an answer."""
     context["theme"] = theme_of(request)
     person: Person | None = getattr(request.state, "person", None)
     if person is not None and person.mailbox in request.app.state.operators.mailboxes:
         context["operator"] = True
-    return HTMLResponse(request.app.state.templates.get_template(name).render(context), code)
+    return HTMLResponse(request.app.state.templates.get_template(template).render(context), code)
 
 
 def lateness(ms: int | None) -> str:

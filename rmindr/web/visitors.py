@@ -12,7 +12,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from rmindr.gate import Asker, take_own
-from rmindr.limits import BY_TOKEN, Limits
+from rmindr.limits import BY_TOKEN, Limits, place_of
 from rmindr.models import Person, Reminder
 from rmindr.people import SESSION, People
 from rmindr.reminders import Eyes
@@ -139,7 +139,7 @@ class Visitors:
         )
 
     def _visitor(self, request: Request, person: Person | None, bearer: Bearer | None = None) -> Visitor:
-        asker = Asker(person=person, client=client_address(request.scope, self._trusted_proxies))
+        asker = Asker(person=person, client=place_of(client_address(request.scope, self._trusted_proxies)))
         # Pages say who is signed in; and answers, what is left of the limits.
         request.state.person = person
         request.state.left = asker.left

@@ -57,6 +57,24 @@ async def test_redis_is_harmed_while_reminders_wait_and_each_is_sent_once(
     assert len(stack.sink.mails) == INSIDE + PENDING
 
 
+async def test_while_redis_is_full_reminders_are_taken_sent_once_and_queued_when_there_is_room(stack: Stack) -> None:
+    """B6: it refuses whatever needs memory, and lets what is in hand end."""
+    async with Redis.from_url(stack.valkey.direct) as redis, stack.web() as client, stack.worker() as worker:
+        before = await post_many(client, 3, soon(4))
+        await redis.config_set("maxmemory", 1)
+        meanwhile = await post_many(client, 3, soon(4))
+        await worker.line("queue away")
+        found = await until(client, [*before, *meanwhile])
+        await redis.config_set("maxmemory", 0)
+        await worker.line("queue is back")
+        after = await until(client, list(await post_many(client, 3, soon(2))))
+
+    assert {each["status"] for each in (*found, *after)} == {"sent"}
+    assert min(each["lateness_ms"] for each in (*found, *after)) >= 0
+    assert Counter(mail.message_id for mail in stack.sink.mails).most_common(1)[0][1] == 1
+    assert len(stack.sink.mails) == 9
+
+
 async def test_reminders_due_while_redis_stays_away_are_sent_from_the_database(stack: Stack) -> None:
     async with stack.web() as client, stack.worker() as worker:
         addresses = await post_many(client, INSIDE, soon(4))

@@ -79,6 +79,23 @@ async def test_a_frozen_worker_that_wakes_before_its_mark_sends_nothing(stack: S
     assert found["may_have_arrived_twice"] is False
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_worker_whose_loop_is_blocked_beyond_its_lease_sends_nothing_and_says_so(stack: Stack) -> None:
+    """A14: another has sent the mail meanwhile."""
+    async with stack.web() as client, stack.blocking_worker("rcpt_ok", 8) as blocked:
+        await blocked.line("worker started")
+        id = await post(client, "person@example.org", soon(2))
+        await until(client, [id], lambda each: each["status"] == "sending")
+        async with stack.worker():
+            (found,) = await until(client, [id])
+            await blocked.line("stood still")
+            await blocked.line("run ended by somebody else|lease lost")
+
+    assert found["status"] == "sent"
+    assert len(stack.sink.mails) == 1
+    assert found["may_have_arrived_twice"] is False
+
+
 async def test_two_workers_share_a_burst_and_nobody_is_written_to_twice(stack: Stack) -> None:
     """A15, and oldest due first does not matter here: all are due in the same second."""
     count = int(os.environ.get("BURST", "100"))

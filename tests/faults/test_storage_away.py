@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +17,7 @@ from tests.faults.conftest import SHRUNK
 from tests.queue.proxy import Proxy
 from tests.servers import Postgres, Valkey
 from tests.sink import Sink
-from tests.stack import Stack, post, soon, until
+from tests.stack import Stack, answering, post, soon, until
 from tests.web.site import BROWSER, Page, a_form, a_reminder, problem
 
 pytestmark = pytest.mark.faults
@@ -178,6 +180,58 @@ async def test_a_commit_that_never_came_is_one_reminder_when_it_is_asked_for_aga
     assert stored == 0
     assert again.status_code == 201
     assert rows(own_postgres) == 1
+
+
+# A disk without room
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_without_room_on_the_disk_nothing_is_promised_and_all_that_is_stored_can_be_read(stack: Stack) -> None:
+    """C9, as the web tier sees it: no file of it may grow any more."""
+    async with stack.process("web") as web, stack.client() as client:
+        await answering(client, web)
+        kept = await post(client, "kept@example.org", soon(3600))
+        before = resource.prlimit(web.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        refused = [await client.post("/api/reminders", json=a_reminder()) for _ in range(3)]
+        form = await client.post("/", data=a_form(message="not lost"), headers=BROWSER)
+        read = await client.get(f"/api/reminders/{kept}")
+        resource.prlimit(web.pid, resource.RLIMIT_FSIZE, before)
+        after = await post(client, "after@example.org", soon(3600))
+        stored = (await client.get("/api/reminders")).json()["items"]
+
+    for answer in refused:
+        assert problem(answer, 503)["title"] == "Not now"
+    assert (form.status_code, Page(form).values["message"]) == (503, "not lost")
+    assert read.json()["id"] == kept
+    assert {each["id"] for each in stored} == {kept, after}
+
+
+# More who ask than a silent database answers
+
+
+async def test_two_hundred_who_ask_a_silent_database_are_all_answered_and_leave_nothing_open(
+    on_postgres: Stack, own_postgres: Postgres
+) -> None:
+    """C10: 503 within the patience for one connection, and no file more than before."""
+    async with on_postgres.process("web") as web, on_postgres.client() as client:
+        await answering(client, web)
+        await post(client, "before@example.org", soon(3600))
+        open_before = len(os.listdir(f"/proc/{web.pid}/fd"))
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=60, limits=limits) as many:
+            own_postgres.freeze()
+            try:
+                answers = await asyncio.gather(*(many.post("/api/reminders", json=a_reminder()) for _ in range(200)))
+            finally:
+                own_postgres.thaw()
+        await post(client, "after@example.org", soon(3600))
+        open_after = len(os.listdir(f"/proc/{web.pid}/fd"))
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert all(int(answer.headers["Retry-After"]) <= 5 for answer in answers)
+    # A pool may have opened a few more; of two hundred clients none is left.
+    assert open_after < open_before + 20
+    assert rows(own_postgres) == 2
 
 
 NOBODY = "01900000-0000-7000-8000-000000000000"

@@ -556,7 +556,7 @@ async def test_a_gigabyte_is_refused_before_its_end_and_never_held(web: Server, 
 async def test_a_gigabyte_that_nobody_asked_for_is_never_held(web: Server) -> None:
     before = web.memory_kib()
 
-    answer, _ = await web.pour("GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked", gigabyte(CHUNK))
+    answer, _ = await web.pour("GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked", gigabyte(CHUNK))
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert web.memory_kib() - before < 16 * 1024
