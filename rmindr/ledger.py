@@ -102,7 +102,7 @@ class Claim:
     # Who set it, where that is another than who reads it.
     by: str | None
     # Whether a program is to be told how it ends.
-    hooked: bool
+    hooked: bool = False
     first_tried_at: datetime
     letter: bytes | None
     series_id: UUID | None

@@ -56,10 +56,18 @@ class StrictRoute(APIRoute):
 
 
 def spelled_out(request: Request) -> list[str]:
-    """The methods of an address that is described letter by letter: it is no id of something at a more general one."""
+    """The methods of an address that is described letter by letter, or by its ending: it is no id of something at a more
+    general one."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    described = request.app.openapi()["paths"].get(path, ())
+    paths = request.app.openapi()["paths"]
+    described = paths.get(path) or next((has for of, has in paths.items() if _ends_as(path, of)), ())
     return [method for method in METHODS if method.lower() in described]
+
+
+def _ends_as(path: str, template: str) -> bool:
+    """Whether an address ends as this template does behind its last parameter, e.g. `….ics` as `/reminders/{id}.ics`."""
+    ending = template.rpartition("}")[2]
+    return "}" in template and bool(ending) and not ending.startswith("/") and path.endswith(ending)
 
 
 async def json_body(request: Request) -> Any:

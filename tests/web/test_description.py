@@ -20,6 +20,7 @@ REMINDERS: Final = {
     ("readReminder", "GET", "/api/reminders/{id}"): "id",
     ("editReminder", "PATCH", "/api/reminders/{id}"): "id",
     ("cancelReminder", "DELETE", "/api/reminders/{id}"): "id",
+    ("readReminderAsCalendar", "GET", "/api/reminders/{id}.ics"): "id",
     ("readSeries", "GET", "/api/reminders/{id}/series"): "id",
     ("snoozeReminder", "POST", "/api/reminders/{id}/snooze"): "id until",
     ("finishReminder", "POST", "/api/reminders/{id}/done"): "id",

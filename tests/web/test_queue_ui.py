@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import re
 import shutil
@@ -1017,7 +1018,8 @@ async def test_a_page_over_a_hundred_thousand_jobs_takes_five_round_trips_at_mos
 
 
 def weight(name: str) -> int:
-    return (Path(__file__).parents[2] / "rmindr" / "web" / "static" / name).stat().st_size
+    # As it travels.
+    return len(gzip.compress((Path(__file__).parents[2] / "rmindr" / "web" / "static" / name).read_bytes()))
 
 
 STATIC: Final = sum(map(weight, ("rmindr.css", "queue.css", "queue.js", "icons.svg", "favicon.svg")))
