@@ -196,16 +196,22 @@ async def faults_by_theme(page: Page, axe: str) -> dict[str, list[str]]:
     return found
 
 
-async def test_axe_finds_nothing_on_any_page_in_any_state_in_either_theme(
+# Each page is opened once for all that is looked for on it: opening them is what takes long.
+
+
+async def test_axe_finds_nothing_on_any_page_in_either_theme_nothing_is_too_small_and_text_of_twice_the_size_fits(
     visit: Visit, site: Site, states: dict[str, str], axe: str
 ) -> None:
     found = {}
     async with tolerant(visit) as visitor:
         for name, open_it in (await every_page(site, states)).items():
             await open_it(visitor)
-            found[name] = await faults_by_theme(visitor.page, axe)
+            faults = await faults_by_theme(visitor.page, axe)
+            faults["small"] = await visitor.page.evaluate(SMALL, 24)
+            await visitor.page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
+            found[name] = faults | {"at 200 %": await visitor.page.evaluate(TOO_WIDE)}
 
-    assert found == {name: {"light": [], "dark": []} for name in found}
+    assert found == {name: {"light": [], "dark": [], "small": [], "at 200 %": []} for name in found}
 
 
 async def test_axe_finds_nothing_when_there_is_no_database_and_no_mail(visit: Visit, axe: str, tmp_path: Path) -> None:
@@ -239,48 +245,21 @@ async def answering_at(visitor: Visitor, process: Process) -> None:
 # Sizes
 
 
-@pytest.mark.parametrize(
-    ("options", "least"),
-    [({}, 24), (PHONE, 44)],
-    ids=["with a mouse", "by touch"],
-)
-async def test_nothing_that_is_clicked_is_too_small(
-    visit: Visit, site: Site, states: dict[str, str], options: dict[str, Any], least: int
-) -> None:
-    found = {}
-    async with tolerant(visit, **options) as visitor:
-        for name, open_it in (await every_page(site, states)).items():
-            await open_it(visitor)
-            found[name] = await visitor.page.evaluate(SMALL, least)
-
-    assert found == {name: [] for name in found}
-
-
 @pytest.mark.parametrize("scripts", [True, False])
-async def test_nothing_is_wider_than_the_screen_from_320_pixels_up(
+async def test_by_touch_nothing_is_too_small_and_nothing_wider_than_the_screen_from_320_pixels_up(
     visit: Visit, site: Site, states: dict[str, str], scripts: bool
 ) -> None:
-    found = {}
-    async with tolerant(visit, viewport={"width": 320, "height": 640}, java_script_enabled=scripts) as visitor:
+    found: dict[tuple[str, object], Any] = {}
+    async with tolerant(visit, **PHONE | {"java_script_enabled": scripts}) as visitor:
         for name, open_it in (await every_page(site, states)).items():
             if scripts or open_it not in (empty, twice, half_read, passed, repeating):
                 await open_it(visitor)
-                for width in (390, 480, 768, 320):
+                found[name, "small"] = await visitor.page.evaluate(SMALL, 44)
+                for width in (320, 390, 480, 768):
                     await visitor.page.set_viewport_size({"width": width, "height": 640})
                     found[name, width] = await visitor.page.evaluate(TOO_WIDE)
 
     assert found == {place: [] for place in found}
-
-
-async def test_text_of_twice_the_size_fits(visit: Visit, site: Site, states: dict[str, str]) -> None:
-    found = {}
-    async with tolerant(visit) as visitor:
-        for name, open_it in (await every_page(site, states)).items():
-            await open_it(visitor)
-            await visitor.page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
-            found[name] = await visitor.page.evaluate(TOO_WIDE)
-
-    assert found == {name: [] for name in found}
 
 
 # Colours

@@ -20,7 +20,7 @@ from tests.stack import Stack, answering, soon, until
 
 pytestmark = pytest.mark.faults
 # For a long look: CYCLES=100.
-CYCLES = int(os.environ.get("CYCLES", "3"))
+CYCLES = int(os.environ.get("CYCLES", "2"))
 _IN_A_CYCLE = 12
 
 
