@@ -35,6 +35,8 @@ NO_VERBS: Final = {
 DOORS: Final = {
     *("rmindr.cli", "rmindr.dev", "rmindr.queue_commands.door", "rmindr.remind_command"),
     *("rmindr.worker", "rmindr.web.app"),
+    # Settings are what it examines.
+    *("rmindr.doctor", "rmindr.doctor.house", "rmindr.doctor.mail", "rmindr.doctor.stores"),
 }
 
 

@@ -261,8 +261,8 @@ async def test_they_are_described_like_all_else(town: Site) -> None:
     assert answers == {
         "GET /api/webhooks": ["200", "400", "401", "403", "404", "503"],
         "POST /api/webhooks": ["201", "400", "401", "403", "404", "408", "413", "415", "422", "503"],
-        "POST /api/webhooks/{id}/test": ["202", "401", "403", "404", "429", "503"],
-        "DELETE /api/webhooks/{id}": ["204", "401", "403", "404", "503"],
+        "POST /api/webhooks/{id}/test": ["202", "400", "401", "403", "404", "429", "503"],
+        "DELETE /api/webhooks/{id}": ["204", "400", "401", "403", "404", "503"],
     }
     assert "HTTPValidationError" not in str(described)
     assert "Have a program told how your reminders end" in page.text
